@@ -1,0 +1,460 @@
+"""The shape of a recipe: YAML values in, one frozen, validated object out.
+
+A recipe says WHAT a model is made of and nothing about where it runs. Every field that decides the weights must be written
+in the file: there are no defaults for them here, no inheritance and no interpolation. Sections are what tasks receive, so a
+section's fields are exactly what invalidates that task's cached result.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A frozen group of recipe fields in which a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- sources -----------------------------------------------------------------------------------------------------------------
+
+SourceKind = Literal[  # Fox-1 section 2.1, Moxin section 3.2
+    "common_crawl", "c4", "books", "wikipedia", "papers", "code", "science", "web_qa", "math", "instruction",
+    "rewritten_books", "flan", "mixed_web", "speeches", "plays", "reference", "planted", "chat",
+]  # fmt: skip
+SourceFormat = Literal[
+    "jsonl", "parquet", "warc", "text",  # files of the user's
+    "python_strings", "python_docstrings", "planted",  # the quickstart's embedded corpus
+]  # fmt: skip
+
+
+class ReportedSize(Section):
+    """What a report's table prints for a source; nothing is computed from it."""
+
+    where: str
+    size: str | None = None
+    tokens: PositiveInt | None = None
+    average_tokens: PositiveFloat | None = None
+
+
+class Plants(Section):
+    """Duplicates and junk made from other sources, so that a clean demonstration corpus gives curation something to find."""
+
+    of: list[Name]
+    exact_copies: NonNegativeInt
+    near_copies: NonNegativeInt
+    junk: NonNegativeInt
+
+
+class Source(Section):
+    """One kind of raw data: where it lies, how it is read, and under which licence it may be used.
+
+    `location` is a local path or glob, `s3://bucket/key*`, `hf://datasets/...`, `package:NAME/path*` (a data file of an
+    installed Python package) or `stdlib:path*` (the Python standard library). Several patterns are separated by spaces.
+    """
+
+    name: Name
+    kind: SourceKind
+    format: SourceFormat
+    location: str
+    licence: str
+    revision: str | None = None
+    text_field: str = "text"
+    id_field: str | None = None
+    split_above_characters: PositiveInt | None = None  # cut longer records at paragraph borders
+    quality: Literal["prose", "none"]  # which quality score applies; code is not prose
+    plants: Plants | None = None
+    reported: ReportedSize | None = None
+
+    @model_validator(mode="after")
+    def _plants_belong_to_planted(self) -> "Source":
+        if (self.format == "planted") != (self.plants is not None):
+            raise ValueError(f"source {self.name!r}: the field `plants` belongs to format `planted`, and only to it")
+        return self
+
+
+# --- curation ----------------------------------------------------------------------------------------------------------------
+
+
+class ExactDuplicates(Section):
+    """Exact deduplication of whole documents with a Bloom filter (Fox-1 section 2.1, Common Crawl and Papers)."""
+
+    scope: Literal["across_sources", "within_sources"]
+    false_positive_rate: Annotated[float, Field(gt=0.0, lt=0.1)]
+
+
+class NearDuplicates(Section):
+    """MinHash-LSH near-deduplication, every candidate verified by Jaccard similarity over all its shingles.
+
+    Moxin section 3.2.1 (lower-cased 13-grams, 0.8) and 3.2.2 (256 permutations, 0.85). Defaults of SlimPajama's published
+    code: 128 permutations in 9 bands of 13 rows over character 13-grams.
+    """
+
+    unit: Literal["character", "word"]
+    shingle_length: PositiveInt
+    permutations: PositiveInt
+    bands: PositiveInt
+    rows: PositiveInt
+    jaccard_threshold: Fraction
+    scope: Literal["across_sources", "within_sources"]
+
+    @model_validator(mode="after")
+    def _bands_fit(self) -> "NearDuplicates":
+        if self.bands * self.rows > self.permutations:
+            raise ValueError(
+                f"bands {self.bands} x rows {self.rows} = {self.bands * self.rows} exceeds permutations {self.permutations}: "
+                "lower bands or rows, or raise permutations"
+            )
+        return self
+
+
+class Curation(Section):
+    """Raw documents to documents worth training on. Sources are listed in order of preference: of two duplicates, the
+    document of the earlier source is kept."""
+
+    sources: list[Source]
+    max_unreadable_fraction: Fraction  # of a source's records; more than this stops the run
+    min_characters: NonNegativeInt  # after removing punctuation and white space (Moxin section 3.2.1)
+    exact_duplicates: ExactDuplicates
+    near_duplicates: NearDuplicates
+    min_quality: Fraction
+
+    @model_validator(mode="after")
+    def _sources_are_named_once(self) -> "Curation":
+        names = [source.name for source in self.sources]
+        if not names:
+            raise ValueError("curation.sources is empty: list at least one source")
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"source names must be unique, these repeat: {', '.join(repeated)}")
+        for source in self.sources:
+            for origin in source.plants.of if source.plants else []:
+                if origin not in names or origin == source.name:
+                    raise ValueError(f"source {source.name!r} plants copies of {origin!r}, which is not another source")
+        return self
+
+
+# --- tokenization ------------------------------------------------------------------------------------------------------------
+
+
+class TrainTokenizer(Section):
+    """Train a SentencePiece model on the curated documents, with byte fallback."""
+
+    type: Literal["unigram", "bpe"]
+    sample_characters: PositiveInt
+    max_piece_characters: PositiveInt
+
+
+class LoadTokenizer(Section):
+    """Use a given SentencePiece `tokenizer.model`. Its licence is recorded; the file is read, never re-licensed."""
+
+    location: str
+    licence: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+
+
+class Tokenization(Section):
+    """Documents to token shards."""
+
+    vocabulary_size: PositiveInt
+    train: TrainTokenizer | None = None
+    load: LoadTokenizer | None = None
+    bos_per_document: bool  # every document begins with BOS; every document ends with EOS in any case
+    held_out_fraction: Annotated[float, Field(gt=0.0, lt=0.5)]  # of the documents of each source, chosen by content hash
+
+    @model_validator(mode="after")
+    def _train_or_load(self) -> "Tokenization":
+        if (self.train is None) == (self.load is None):
+            raise ValueError("tokenization needs exactly one of `train` (make a model) and `load` (use a tokenizer.model)")
+        return self
+
+
+# --- model -------------------------------------------------------------------------------------------------------------------
+
+
+class Model(Section):
+    """A decoder of the Llama/Mistral family: GQA, SwiGLU, RMSNorm before each block, RoPE, no biases."""
+
+    family: Literal["llama", "mistral"]  # the architecture class that the release declares
+    vocabulary_size: PositiveInt
+    hidden_size: PositiveInt
+    intermediate_size: PositiveInt
+    layers: PositiveInt
+    heads: PositiveInt
+    kv_heads: PositiveInt
+    head_size: PositiveInt
+    context_tokens: PositiveInt
+    rope_theta: PositiveFloat
+    norm_eps: PositiveFloat
+    tied_embeddings: bool
+    sliding_window: PositiveInt | None
+    initialization: Literal["scratch"]
+    initializer_range: PositiveFloat
+
+    @model_validator(mode="after")
+    def _shapes_divide(self) -> "Model":
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}: query heads share key heads in equal groups")
+        if self.head_size % 2:
+            raise ValueError(f"head_size {self.head_size} is odd: rotary embeddings rotate pairs")
+        if self.family == "llama" and self.sliding_window is not None:
+            raise ValueError("family `llama` has no sliding_window: set it to null or use family `mistral`")
+        return self
+
+    def parameter_count(self) -> int:
+        """Count trainable parameters in closed form: embeddings, 4 attention and 3 MLP matrices a layer, norms."""
+        embedding = self.vocabulary_size * self.hidden_size * (1 if self.tied_embeddings else 2)
+        attention = self.hidden_size * self.head_size * (2 * self.heads + 2 * self.kv_heads)
+        mlp = 3 * self.hidden_size * self.intermediate_size
+        return embedding + self.layers * (attention + mlp + 2 * self.hidden_size) + self.hidden_size
+
+
+# --- training ----------------------------------------------------------------------------------------------------------------
+
+
+class AdamW(Section):
+    """AdamW with decoupled decay on matrices only (norms and other vectors are not decayed)."""
+
+    peak_learning_rate: PositiveFloat
+    beta1: Fraction
+    beta2: Fraction
+    eps: PositiveFloat
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    max_gradient_norm: PositiveFloat
+
+
+class Schedule(Section):
+    """Learning rate over optimizer steps, counted through all stages.
+
+    `cosine` and `linear` fall from the end of warm-up to `final_fraction` of the peak at the last step. `wsd` (MiniCPM,
+    arXiv 2404.06395) is constant until the first step of the stage named `decay_from_stage`, then decays: `half_life`
+    0.5^(n/T), `e_fold` exp(-n/T), or over the remaining steps to `final_fraction` as `linear`, `cosine` or
+    `one_minus_sqrt`; T is `decay_temperature_steps`.
+    """
+
+    form: Literal["wsd", "cosine", "linear"]
+    warmup_steps: NonNegativeInt | None = None
+    warmup_fraction: Fraction | None = None
+    final_fraction: Fraction
+    decay_form: Literal["half_life", "e_fold", "linear", "cosine", "one_minus_sqrt"] | None = None
+    decay_from_stage: Name | None = None
+    decay_temperature_steps: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _fields_of_the_form(self) -> "Schedule":
+        if (self.warmup_steps is None) == (self.warmup_fraction is None):
+            raise ValueError("schedule needs exactly one of `warmup_steps` and `warmup_fraction`")
+        if (self.form == "wsd") != (self.decay_form is not None and self.decay_from_stage is not None):
+            raise ValueError("`decay_form` and `decay_from_stage` belong to schedule form `wsd`, which needs both")
+        if (self.decay_form in ("half_life", "e_fold")) != (self.decay_temperature_steps is not None):
+            raise ValueError("`decay_temperature_steps` belongs to decay forms `half_life` and `e_fold`, which need it")
+        return self
+
+
+class MixtureEntry(Section):
+    """A source's part of a stage. `weight` is relative (a table's tokens may be given as they are printed).
+
+    `portion` is the part [from, to) of the source that the stage may draw from, counted in fractions of the range of its
+    documents' content hashes: [0.0, 0.5] and [0.5, 1.0] never share a document. Null means all of the source.
+    """
+
+    source: Name
+    weight: PositiveFloat
+    chunk_tokens: PositiveInt
+    max_epochs: PositiveFloat
+    portion: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _portion_is_a_range(self) -> "MixtureEntry":
+        if self.portion is not None and not self.portion[0] < self.portion[1]:
+            raise ValueError(f"portion {self.portion} of {self.source!r} is empty: give [from, to) with from below to, such as [0.0, 0.5]")
+        return self
+
+
+class Stage(Section):
+    """One curriculum stage: a token budget, a mixture, and what happens to the optimizer's state at its start."""
+
+    name: Name
+    tokens: PositiveInt
+    batch_tokens: PositiveInt
+    optimizer_state: Literal["keep", "reset"]
+    mixture: list[MixtureEntry]
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps: the whole batches that fit the token budget."""
+        return self.tokens // self.batch_tokens
+
+    @property
+    def unit_tokens(self) -> int:
+        """The longest chunk of the mixture: the unit in which batches are composed."""
+        return max(entry.chunk_tokens for entry in self.mixture)
+
+    @model_validator(mode="after")
+    def _batches_are_whole(self) -> "Stage":
+        if not self.mixture:
+            raise ValueError(f"stage {self.name!r}: the mixture is empty: list at least one source")
+        names = [entry.source for entry in self.mixture]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stage {self.name!r}: a source appears twice in the mixture: merge its entries")
+        for entry in self.mixture:
+            if self.unit_tokens % entry.chunk_tokens:
+                raise ValueError(
+                    f"stage {self.name!r}: chunk_tokens {entry.chunk_tokens} of {entry.source!r} does not divide the longest "
+                    f"chunk {self.unit_tokens}: choose chunk lengths that divide each other"
+                )
+        if self.batch_tokens % self.unit_tokens:
+            raise ValueError(
+                f"stage {self.name!r}: batch_tokens {self.batch_tokens} is not a multiple of the longest chunk "
+                f"{self.unit_tokens}: use {self.batch_tokens // self.unit_tokens * self.unit_tokens or self.unit_tokens}"
+            )
+        if self.steps < 1:
+            raise ValueError(f"stage {self.name!r}: tokens {self.tokens} is less than one batch of {self.batch_tokens}")
+        return self
+
+
+class Pretraining(Section):
+    """Three curriculum stages (Fox-1 section 2.1.3; Moxin section 3.3)."""
+
+    precision: Literal["float32", "bfloat16"]
+    optimizer: AdamW
+    schedule: Schedule
+    checkpoint_every_steps: PositiveInt
+    stages: Annotated[list[Stage], Field(min_length=3, max_length=3)]
+
+    @model_validator(mode="after")
+    def _decay_stage_exists(self) -> "Pretraining":
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stage names must be unique: {', '.join(names)}")
+        if self.schedule.decay_from_stage is not None and self.schedule.decay_from_stage not in names:
+            raise ValueError(f"decay_from_stage {self.schedule.decay_from_stage!r} is not a stage: choose one of {', '.join(names)}")
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all stages together."""
+        return sum(stage.steps for stage in self.stages)
+
+
+class ChatSource(Section):
+    """Conversations in the `messages` form: a list of {role, content} per row."""
+
+    name: Name
+    format: Literal["jsonl", "parquet", "python_docstrings"]
+    location: str
+    licence: str
+    revision: str | None = None
+
+
+class SFT(Section):
+    """Supervised fine-tuning with loss on assistant tokens only."""
+
+    sources: list[ChatSource]
+    max_unreadable_fraction: Fraction
+    template: Literal["tulu"]
+    max_tokens: PositiveInt  # longer conversations are cut, and counted
+    batch_conversations: PositiveInt
+    epochs: PositiveFloat | None = None
+    tokens: PositiveInt | None = None  # trained conversation tokens, when the budget is given in tokens
+    precision: Literal["float32", "bfloat16"]
+    optimizer: AdamW
+    schedule: Schedule
+    checkpoint_every_steps: PositiveInt
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> "SFT":
+        if not self.sources:
+            raise ValueError("sft.sources is empty: list at least one source of conversations")
+        if (self.epochs is None) == (self.tokens is None):
+            raise ValueError("sft needs exactly one of `epochs` and `tokens`")
+        if self.schedule.form == "wsd":
+            raise ValueError("sft has a single stage: use schedule form `linear` or `cosine`")
+        return self
+
+
+# --- evaluation and release --------------------------------------------------------------------------------------------------
+
+
+class Benchmark(Section):
+    """A task of lm-evaluation-harness, by its own name; `reported` is what the report printed, in percent."""
+
+    task: str
+    shots: NonNegativeInt
+    metric: str
+    reported: float | None = None
+
+
+class Suite(Section):
+    """Benchmarks whose scores are reported together."""
+
+    name: Name
+    checkpoint: Literal["base", "chat", "both"]
+    benchmarks: list[Benchmark]
+    reported_average: float | None = None
+
+
+class Evaluation(Section):
+    """Scores by lm-evaluation-harness and held-out loss in bits per byte."""
+
+    items: Literal["sample", "hub"]  # the project's committed sample of each set, or the full sets from the Hub
+    limit: PositiveInt | None  # items of each task; null for all
+    suites: list[Suite]
+    batch_size: PositiveInt
+    held_out_tokens: PositiveInt  # at most, of each source
+
+
+class Release(Section):
+    """What is published, and under which names."""
+
+    base_name: Name
+    chat_name: Name
+    licence: str
+    languages: list[str]
+    summary: str
+
+
+class FidelityEntry(Section):
+    """How a recipe stands to its report in one point."""
+
+    what: str
+    status: Literal["reproduced", "deviates", "unspecified"]
+    source: str  # section or table of the report
+    note: str  # the value, why it deviates, or what we chose
+
+
+class Recipe(Section):
+    """A whole model, from raw documents to release."""
+
+    name: Name
+    summary: str
+    report: str | None
+    seed: NonNegativeInt
+    curation: Curation
+    tokenization: Tokenization
+    model: Model
+    pretraining: Pretraining
+    sft: SFT
+    evaluation: Evaluation
+    release: Release
+    fidelity: list[FidelityEntry]
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> "Recipe":
+        if self.tokenization.vocabulary_size != self.model.vocabulary_size:
+            raise ValueError(
+                f"tokenization.vocabulary_size {self.tokenization.vocabulary_size} differs from model.vocabulary_size "
+                f"{self.model.vocabulary_size}: the embedding has one row for each token, so make them equal"
+            )
+        known = {source.name for source in self.curation.sources}
+        for stage in self.pretraining.stages:
+            for entry in stage.mixture:
+                if entry.source not in known:
+                    raise ValueError(f"stage {stage.name!r} mixes {entry.source!r}, which is not among curation.sources: {', '.join(sorted(known))}")
+            if stage.unit_tokens > self.model.context_tokens:
+                raise ValueError(f"stage {stage.name!r}: chunk {stage.unit_tokens} exceeds model.context_tokens {self.model.context_tokens}")
+        if self.sft.max_tokens > self.model.context_tokens:
+            raise ValueError(f"sft.max_tokens {self.sft.max_tokens} exceeds model.context_tokens {self.model.context_tokens}")
+        return self

@@ -1,0 +1,70 @@
+"""What the engine needs to train one stage: the job that a stage hands to it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from recipes.schema import AdamW, Model, Schedule
+from tasks.engine.schedule import Horizon
+
+
+class Batches(Protocol):
+    """The data of a stage. The batch at a step is a pure function of the step: there is no position to lose.
+
+    A batch consists of *units*, the smallest parts that are dealt to ranks; every unit costs about the same.
+    """
+
+    @property
+    def steps(self) -> int:
+        """Batches in the stage."""
+        ...
+
+    @property
+    def units(self) -> int:
+        """Units in every global batch."""
+        ...
+
+    def targets(self, step: int) -> int:
+        """Count the target tokens of the global batch at a step (0-based in the stage)."""
+        ...
+
+    def load(self, step: int, units: list[int]) -> list[tuple[Tensor, Tensor]]:
+        """Load units of a batch as groups of (ids, labels), each (B, T) int64, one sequence length in a group; -100 does not count."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of training, complete: the same job gives the same weights wherever and however often it is started."""
+
+    stage: str
+    seed: int
+    model: Model
+    precision: str
+    optimizer: AdamW
+    schedule: Schedule
+    horizon: Horizon
+    batches: Batches
+    first_step: int  # optimizer steps of earlier stages
+    tokens_per_step: int
+    checkpoint_every_steps: int
+    parent_folder: str | None  # the checkpoint artifact to start from, as a key in the store
+    keep_optimizer_state: bool
+    store: str
+    working_folder: str  # journal and unfinished checkpoints, a key in the store
+    final_folder: str  # where the finished checkpoint's files go, a key in the store
+
+
+def micro_batch_units(units: int, world_size: int, most_units: int) -> int:
+    """Return the largest number of units a rank can take at once so that every rank takes equally many, equally often.
+
+    ValueError if the batch cannot be dealt to the ranks: batches are never rounded.
+    """
+    if units % world_size:
+        raise ValueError(
+            f"a batch of {units} units cannot be dealt to {world_size} workers equally: use a number of workers that divides {units}, "
+            "or change batch_tokens"
+        )
+    share = units // world_size
+    return max(part for part in range(1, min(share, max(most_units, 1)) + 1) if share % part == 0)

@@ -1,0 +1,132 @@
+"""A job to trained weights: the loop that every worker of a Ray Train group runs, for pre-training and SFT alike.
+
+Loss of a step = sum of target tokens' negative log-likelihood / number of target tokens, over the whole global batch, for any
+number of ranks and micro-batches. All state that continues a run is found in the artifact store.
+"""
+
+import os
+import sys
+import time
+
+import orjson
+import ray.train
+import torch
+from torch import distributed
+
+if "mlflow" not in sys.modules:  # DeepSpeed's autotuner, never used here, would spend two seconds of every worker importing it
+    sys.modules["mlflow"] = None  # type: ignore[assignment]
+    import deepspeed
+
+    del sys.modules["mlflow"]
+else:
+    import deepspeed
+
+from tasks.artifacts.store import open_store
+from tasks.engine import checkpoint
+from tasks.engine.job import Job, micro_batch_units
+from tasks.engine.journal import JournalWriter
+from tasks.engine.schedule import learning_rate
+from tasks.model.decoder import Decoder
+
+
+def train_worker(config: dict) -> None:
+    """Train one stage: build or restore, step through the batches, save the finished checkpoint."""
+    job: Job = config["job"]
+    threads, zero_stage, most_tokens = config["threads"], config["zero_stage"], config["micro_batch_tokens"]
+    if not torch.cuda.is_available():
+        torch.set_num_threads(threads)
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # would need a compiler
+    rank, world = distributed.get_rank(), distributed.get_world_size()
+    unit_tokens = job.tokens_per_step // job.batches.units
+    micro = micro_batch_units(job.batches.units, world, most_tokens // max(unit_tokens, 1))
+    accumulation = job.batches.units // (world * micro)
+    engine = build_engine(job, zero_stage, accumulation)
+    done = restore_newest(engine, job)
+    probe_ids = job.batches.load(0, [0])[0][0][:1, : checkpoint.PROBE_TOKENS]
+    journal = JournalWriter(open_store(job.store), job.working_folder)
+    for step in range(done, job.batches.steps):
+        begun = time.monotonic()
+        loss = train_step(engine, job, step, rank, world, micro)
+        if rank == 0:
+            seconds = time.monotonic() - begun
+            journal.append({
+                "step": job.first_step + step + 1, "time": time.time(), "loss": loss, "learning_rate": engine.optimizer.param_groups[0]["lr"],
+                "gradient_norm": float(engine.get_global_grad_norm() or 0.0), "tokens_per_second": job.tokens_per_step / seconds})  # fmt: skip
+        if (step + 1) % job.checkpoint_every_steps == 0 and step + 1 < job.batches.steps:
+            checkpoint.save_unfinished(engine, open_store(job.store), job.working_folder, job.first_step + step + 1, probe_ids)
+        stop_here_for_test(step, rank)
+    journal.flush()
+    finish(engine, job, probe_ids, rank, world)
+
+
+def finish(engine, job: Job, probe_ids: torch.Tensor, rank: int, world: int) -> None:
+    """Save the stage's final state and leave the list of its files where the driver finds it."""
+    store = open_store(job.store)
+    files = checkpoint.save(engine, store, job.final_folder, job.first_step + job.batches.steps, probe_ids)
+    if rank == 0:
+        done = {"files": [entry.model_dump() for entry in files], "world_size": world}
+        store.write(f"{job.working_folder}/final.json", orjson.dumps(done))
+    ray.train.report({"finished": 1})
+
+
+def build_engine(job: Job, zero_stage: int, accumulation: int):
+    """Make the model and wrap it in DeepSpeed with an AdamW whose state is there from the start."""
+    model = Decoder(job.model)
+    if job.parent_folder is None:
+        model.initialize(job.seed)
+    else:
+        checkpoint.load_weights(model, open_store(job.store), job.parent_folder)
+    matrices = [p for _, p in sorted(model.named_parameters()) if p.ndim >= 2]
+    vectors = [p for _, p in sorted(model.named_parameters()) if p.ndim < 2]
+    o = job.optimizer
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": o.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        lr=0.0, betas=(o.beta1, o.beta2), eps=o.eps, fused=torch.cuda.is_available())  # fmt: skip
+    config = {
+        "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": accumulation,
+        "train_batch_size": accumulation * distributed.get_world_size(), "gradient_clipping": o.max_gradient_norm,
+        "zero_optimization": {"stage": zero_stage}, "bf16": {"enabled": job.precision == "bfloat16"},
+        "data_types": {"grad_accum_dtype": "fp32"}, "steps_per_print": 10**12, "wall_clock_breakdown": False,
+    }  # fmt: skip
+    engine, _, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)
+    checkpoint.make_optimizer_state(engine)
+    return engine
+
+
+def restore_newest(engine, job: Job) -> int:
+    """Continue from the newest finished checkpoint of this stage, or begin it; return the stage's steps already done."""
+    store = open_store(job.store)
+    steps = checkpoint.sealed_steps(store, job.working_folder)
+    if steps:
+        return checkpoint.restore(engine, store, f"{job.working_folder}/step-{steps[-1]:010d}", with_weights=True) - job.first_step
+    if job.parent_folder is not None and job.keep_optimizer_state:
+        checkpoint.restore(engine, store, job.parent_folder, with_weights=False)
+    return 0
+
+
+def train_step(engine, job: Job, step: int, rank: int, world: int, micro: int) -> float:
+    """Take one optimizer step and return the global loss in nats per target token."""
+    rate = learning_rate(job.schedule, job.optimizer.peak_learning_rate, job.horizon, job.first_step + step)
+    for group in engine.optimizer.param_groups:
+        group["lr"] = rate
+    mine = list(range(rank, job.batches.units, world))
+    targets = job.batches.targets(step)
+    scale = world * len(mine) // micro / targets  # DeepSpeed averages over ranks and accumulation: undo it
+    total = torch.zeros((), device=engine.device)
+    for start in range(0, len(mine), micro):
+        groups = [(ids.to(engine.device), labels.to(engine.device)) for ids, labels in job.batches.load(step, mine[start : start + micro])]
+        nll = engine(groups)
+        engine.backward(nll * scale)
+        engine.step()
+        total += nll.detach()
+    distributed.all_reduce(total)
+    return total.item() / targets
+
+
+def stop_here_for_test(step: int, rank: int) -> None:
+    """Die without a word after the step named in REYNARD_TEST_DIE_AFTER_STEP: how tests and drills check that nothing is lost."""
+    where = os.environ.get("REYNARD_TEST_DIE_AFTER_STEP")
+    marker = os.environ.get("REYNARD_TEST_DIE_ONCE_FILE", "")
+    if where and rank == 0 and step + 1 == int(where) and marker and not os.path.exists(marker):
+        open(marker, "w").close()
+        os._exit(9)

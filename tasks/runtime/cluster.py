@@ -1,0 +1,64 @@
+"""The name of a cluster profile to the workers that a distributed job gets. Hardware is never in a recipe."""
+
+import logging
+import os
+from dataclasses import dataclass
+
+from recipes.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where jobs run: how many training workers, what each one gets, and how DeepSpeed divides the state."""
+
+    name: str
+    workers: int
+    cpus_per_worker: int
+    gpus_per_worker: int
+    zero_stage: int
+    micro_batch_tokens: int  # most tokens a worker holds activations for at once
+
+
+def _local() -> Profile:
+    """The machine at hand: REYNARD_WORKERS processes (default 2, real data parallelism) that share its cores."""
+    cores = os.cpu_count() or 1
+    workers = int(os.environ.get("REYNARD_WORKERS", "2"))
+    return Profile("local", workers, max(cores // workers, 1), 0, zero_stage=1, micro_batch_tokens=4096)
+
+
+PROFILES = {
+    "local": _local,
+    "h100x8": lambda: Profile("h100x8", 8, 12, 1, zero_stage=1, micro_batch_tokens=16384),
+}
+
+
+def find_profile(name: str) -> Profile:
+    """Return a profile by name; BadInput if there is none."""
+    if name not in PROFILES:
+        raise BadInput(f"cluster profile {name!r} does not exist: set REYNARD_PROFILE to one of {', '.join(PROFILES)}")
+    return PROFILES[name]()
+
+
+RAY_SETTINGS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "15",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "1",
+}
+
+
+def connect_ray() -> None:
+    """Join the Ray cluster at hand, or start one on this machine; once a process."""
+    for key, value in RAY_SETTINGS.items():
+        os.environ.setdefault(key, value)
+    import ray
+
+    if ray.is_initialized():
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    else:
+        print("  starting Ray on this machine", flush=True)
+        ray.init(num_cpus=max(os.cpu_count() or 1, find_profile("local").workers), include_dashboard=True, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)

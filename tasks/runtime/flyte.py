@@ -1,0 +1,32 @@
+"""The one way this project declares Flyte tasks: cached by the stage's code and its inputs' digests, named shortly, decks lean."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flytekit
+from flytekit import Cache, task
+
+from tasks.runtime.code import code_digest
+
+# On one machine the artifact store is the cache: it is keyed by the same identities, and unlike a key-value file in the home
+# folder it cannot promise an artifact that is no longer there.
+os.environ.setdefault("FLYTE_LOCAL_CACHE_ENABLED", "false")
+
+RETRIES = 2
+
+
+def stage_task(package: str) -> Callable[[Callable[..., Any]], Any]:
+    """Declare a task of the stage in `package`, cached on a cluster until its code or inputs change."""
+    return partial(task, cache=Cache(version=code_digest(package)), retries=RETRIES, enable_deck=True, deck_fields=())
+
+
+def control_task() -> Callable[[Callable[..., Any]], Any]:
+    """Declare a task that looks at the world outside (raw files, clocks) and is therefore never cached."""
+    return partial(task, cache=False, retries=RETRIES, enable_deck=True, deck_fields=())
+
+
+def show(name: str, fragment: str) -> None:
+    """Show an HTML fragment as a deck of the running task."""
+    flytekit.Deck(name, fragment)

@@ -1,0 +1,166 @@
+"""The frame that every task runs in: find the artifact in the store, or make it, seal it, record it and say so.
+
+    with Production(run, "documents", name, section, {"raw": raw}, "tasks.curation") as made:
+        if made.needed:
+            ...write files into made.scratch, made.add_file(path, "shard.jsonl.zst")...
+            made.seal(counts=..., details=...)
+        return made.handle(Documents)
+
+The store is the cache: an artifact is found by its identity (kind, section, code, parents' digests) and can therefore not
+outlive its data or hide a change. Flyte's own cache, which on a cluster spares even the pod, uses the same digests.
+"""
+
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from tasks.artifacts.handles import Handle, Run
+from tasks.artifacts.manifest import JSON, FileEntry, Manifest, content_digest, digest_of, read_manifest, write_manifest
+from tasks.artifacts.store import Store, open_store, sha256_file
+from tasks.runtime.code import ROOT, code_digest
+from tasks.runtime.progress import clock
+from tasks.runtime.tracking import Tracking
+
+H = TypeVar("H", bound=Handle)
+
+
+@lru_cache
+def code_commit() -> str:
+    """Return the git commit of the code, with `+changes` if the tree differs from it, or `unknown` outside of git."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+changes" if dirty.strip() else "")
+
+
+def plain(section: BaseModel | JSON) -> JSON:
+    """Return a section as plain JSON values."""
+    return section.model_dump(mode="json") if isinstance(section, BaseModel) else section
+
+
+class Production:
+    """One artifact on its way from `needed` to sealed."""
+
+    def __init__(self, run: Run, kind: str, name: str, section: BaseModel | JSON, parents: dict[str, Handle], package: str) -> None:
+        self.run, self.kind, self.name = run, kind, name
+        self.store: Store = open_store(run.store)
+        self.parents = parents
+        self.identity: JSON = {
+            "kind": kind,
+            "section": plain(section),
+            "code": code_digest(package),
+            "parents": {role: parent.digest for role, parent in parents.items()},
+        }
+        self.version = digest_of(self.identity)[:16]
+        self.folder = f"{kind}/{self.version}"
+        self.manifest: Manifest | None = None
+        self.files: list[FileEntry] = []
+        self.records: list[FileEntry] = []
+
+    @property
+    def needed(self) -> bool:
+        """Tell whether the artifact has yet to be made."""
+        return self.manifest is None
+
+    def __enter__(self) -> "Production":
+        self.begun = time.monotonic()
+        self.manifest = read_manifest(self.store, self.folder)
+        self.was_cached = self.manifest is not None
+        parent = Path(self.store.root) / ".scratch" if self.store.is_local else None
+        if parent:
+            parent.mkdir(parents=True, exist_ok=True)
+        self.scratch = Path(tempfile.mkdtemp(prefix=f"{self.kind}-", dir=parent))
+        self.tracking = Tracking(self.run.tracking_uri, self.run.tracking_run)
+        self.tracking.start_child(self.name, {"artifact": f"{self.name}@{self.version}", "cached": str(self.was_cached).lower()})
+        return self
+
+    def add_file(self, local: Path, path: str) -> None:
+        """Move a finished local file into the artifact; its bytes are part of the digest."""
+        self.files.append(self._store_file(local, path))
+
+    def add_record(self, local: Path, path: str) -> None:
+        """Move a file into the artifact that may differ between equal runs (a journal with timings); not in the digest."""
+        self.records.append(self._store_file(local, path))
+
+    def _store_file(self, local: Path, path: str) -> FileEntry:
+        entry = FileEntry(path=path, bytes=local.stat().st_size, sha256=sha256_file(local))
+        self.store.put(local, f"{self.folder}/{path}")
+        return entry
+
+    def seal(self, counts: JSON, details: JSON) -> None:
+        """Write the manifest and `_SUCCESS`: from here on the artifact exists."""
+        self.manifest = Manifest(
+            kind=self.kind, name=self.name, version=self.version, digest=content_digest(self.kind, self.files, counts),
+            identity=self.identity | {"parent_artifacts": {r: {"name": p.name, "version": p.version, "uri": p.uri} for r, p in self.parents.items()}},
+            files=sorted(self.files, key=lambda entry: entry.path), counts=counts, details=details, records=self.records,
+            recorded={
+                "seconds": round(time.monotonic() - self.begun, 3), "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "commit": code_commit(), "python": platform.python_version(), "profile": self.run.profile, "run": self.run.name,
+            },
+        )  # fmt: skip
+        write_manifest(self.store, self.folder, self.manifest)
+
+    def handle(self, cls: type[H]) -> H:
+        """Return the typed handle: its fields beyond the common ones are taken from the manifest's counts."""
+        assert self.manifest is not None, "seal() the artifact before handing it on"
+        m = self.manifest
+        extra = {field: m.counts[field] for field in cls.model_fields if field not in Handle.model_fields}
+        return cls(name=m.name, version=m.version, uri=self.store.uri(f"{self.folder}/manifest.json"), digest=m.digest, **extra)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        failed = error is not None or self.manifest is None
+        self.tracking.finish(self.manifest, failed)
+        if not failed:
+            assert self.manifest is not None
+            how = "cached" if self.was_cached else clock(time.monotonic() - self.begun)
+            print(f"✓ {self.name}@{self.version[:8]}  {headline(self.manifest.counts)}  [{how}]", flush=True)
+
+
+def headline(counts: JSON) -> str:
+    """Write an artifact's counts on one line."""
+    shown = {key: value for key, value in counts.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    return ", ".join(f"{key.replace('_', ' ')} {value:,.4g}" if isinstance(value, float) else f"{key.replace('_', ' ')} {value:,}" for key, value in shown.items())
+
+
+def load_manifest(run: Run, handle: Handle) -> Manifest:
+    """Read the manifest behind a handle; OSError if it is gone, altered, or another artifact than the handle says."""
+    store = open_store(run.store)
+    manifest = read_manifest(store, store.key(handle.uri).removesuffix("/manifest.json"))
+    if manifest is None:
+        raise OSError(f"{handle.label} is not (or no longer) in the artifact store at {handle.uri}: run the workflow again to make it")
+    if manifest.digest != handle.digest:
+        raise OSError(f"{handle.label} at {handle.uri} has digest {manifest.digest[:12]}, the handle says {handle.digest[:12]}: refusing to use it")
+    return manifest
+
+
+class Reader:
+    """Local paths to the files of a finished artifact, fetched and verified when the store is remote."""
+
+    def __init__(self, run: Run, handle: Handle) -> None:
+        self.store = open_store(run.store)
+        self.manifest = load_manifest(run, handle)
+        self.folder = self.store.key(handle.uri).removesuffix("/manifest.json")
+        self.cache = Path(tempfile.gettempdir()) / "reynard-fetched"
+
+    def path(self, path: str) -> Path:
+        """Return a local path that holds the file's bytes."""
+        return self.store.local_copy(f"{self.folder}/{path}", self.manifest.file(path).sha256, self.cache)
+
+    def place(self, prefix: str, folder: Path) -> Path:
+        """Copy all files below a prefix into a local folder under their own names."""
+        for entry in [*self.manifest.matching(prefix), *(r for r in self.manifest.records if r.path.startswith(prefix))]:
+            target = folder / entry.path.removeprefix(prefix).lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.path(entry.path), target)
+        return folder

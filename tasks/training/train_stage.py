@@ -1,0 +1,54 @@
+"""One curriculum stage of a recipe to an engine job, and the finished job to the facts its artifact states."""
+
+from recipes.schema import Model, Pretraining
+from tasks.artifacts.manifest import JSON
+from tasks.engine.job import Job
+from tasks.engine.journal import Row
+from tasks.engine.schedule import Horizon
+from tasks.training.curriculum import StageBatches
+
+
+def stage_identity(model: Model, pretraining: Pretraining, number: int, seed: int) -> JSON:
+    """Return what decides a stage's weights besides its parents: nothing of later stages but the schedule's horizon, where it has one."""
+    section: JSON = {
+        "seed": seed, "model": model.model_dump(mode="json"), "precision": pretraining.precision,
+        "optimizer": pretraining.optimizer.model_dump(mode="json"), "schedule": pretraining.schedule.model_dump(mode="json"),
+        "stage": pretraining.stages[number].model_dump(mode="json"), "first_step": first_step(pretraining, number),
+    }  # fmt: skip
+    if pretraining.schedule.form != "wsd" or pretraining.schedule.warmup_fraction is not None:
+        section["total_steps"] = pretraining.steps
+    return section
+
+
+def first_step(pretraining: Pretraining, number: int) -> int:
+    """Return the optimizer steps of the stages before stage `number`."""
+    return sum(stage.steps for stage in pretraining.stages[:number])
+
+
+def horizon(pretraining: Pretraining) -> Horizon:
+    """Return the steps that the schedule spans."""
+    names = [stage.name for stage in pretraining.stages]
+    decay = pretraining.schedule.decay_from_stage
+    return Horizon(pretraining.steps, None if decay is None else first_step(pretraining, names.index(decay)))
+
+
+def stage_job(
+    model: Model, pretraining: Pretraining, number: int, seed: int, batches: StageBatches, parent_folder: str | None, store: str, working: str, final: str
+) -> Job:
+    """Make the engine's job for stage `number` (0-based)."""
+    stage = pretraining.stages[number]
+    return Job(
+        stage=stage.name, seed=seed, model=model, precision=pretraining.precision, optimizer=pretraining.optimizer, schedule=pretraining.schedule,
+        horizon=horizon(pretraining), batches=batches, first_step=first_step(pretraining, number), tokens_per_step=stage.batch_tokens,
+        checkpoint_every_steps=pretraining.checkpoint_every_steps, parent_folder=parent_folder,
+        keep_optimizer_state=stage.optimizer_state == "keep", store=store, working_folder=working, final_folder=final,
+    )  # fmt: skip
+
+
+def stage_facts(model: Model, stage_name: str, first: int, steps: int, tokens: int, rows: list[Row]) -> JSON:
+    """Return the counts of a finished stage. `loss` is the mean over its last tenth of steps, in nats per token."""
+    tail = rows[-max(1, len(rows) // 10) :]
+    return {
+        "stage": stage_name, "steps": first + steps, "tokens": tokens, "parameters": model.parameter_count(),
+        "loss": round(sum(row["loss"] for row in tail) / len(tail), 6),
+    }  # fmt: skip
