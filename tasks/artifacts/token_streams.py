@@ -5,6 +5,7 @@ narrowest unsigned type that holds the vocabulary. The index (`.index.jsonl.zst`
 `bytes` (UTF-8), `raw` (the address of the raw record).
 """
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from tasks.artifacts.documents import read_lines
 from tasks.artifacts.manifest import JSON
+from tasks.artifacts.store import open_store
 
 
 def token_type(vocabulary_size: int) -> np.dtype:
@@ -20,17 +22,19 @@ def token_type(vocabulary_size: int) -> np.dtype:
 
 
 @dataclass(frozen=True)
-class Stream:
-    """One source's stream, on disk."""
+class StreamFile:
+    """One source's stream in a store; it can be sent to another machine and opened there."""
 
-    path: Path
-    type: np.dtype
+    store: str
+    key: str
+    sha256: str
+    type: str
 
     def tokens(self) -> np.ndarray:
-        """Map the stream into memory, shape (tokens,)."""
-        if self.path.stat().st_size == 0:
-            return np.zeros(0, dtype=self.type)
-        return np.memmap(self.path, dtype=self.type, mode="r")
+        """Map the stream into memory, shape (tokens,), from a local and verified copy."""
+        path = open_store(self.store).local_copy(self.key, self.sha256, Path(tempfile.gettempdir()) / "reynard-fetched")
+        kind = np.dtype(self.type)
+        return np.memmap(path, dtype=kind, mode="r") if path.stat().st_size else np.zeros(0, dtype=kind)
 
 
 def read_index(path: Path) -> list[JSON]:

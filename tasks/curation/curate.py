@@ -176,7 +176,7 @@ def _report(section: Curation, tally: Tally) -> tuple[JSON, JSON]:
         sources[source.name] = {
             "documents_in": counts["documents_in"], "documents_kept": counts["documents_kept"],
             "characters_in": counts["characters_in"], "characters_kept": counts["characters_kept"],
-            "unreadable": counts["removed:unreadable"], "licence": source.licence,
+            "unreadable": counts["removed:unreadable"], "licence": source.licence, "kind": source.kind,
             "removed": {reason: counts[f"removed:{reason}"] for reason in REASONS if counts[f"removed:{reason}"]},
         }  # fmt: skip
     total = {key: sum(row[key] for row in sources.values()) for key in ("documents_in", "documents_kept", "characters_in", "characters_kept")}

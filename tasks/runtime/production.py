@@ -10,6 +10,7 @@ The store is the cache: an artifact is found by its identity (kind, section, cod
 outlive its data or hide a change. Flyte's own cache, which on a cluster spares even the pod, uses the same digests.
 """
 
+import json
 import platform
 import shutil
 import subprocess
@@ -91,6 +92,20 @@ class Production:
     def add_record(self, local: Path, path: str) -> None:
         """Move a file into the artifact that may differ between equal runs (a journal with timings); not in the digest."""
         self.records.append(self._store_file(local, path))
+
+    def copy_file(self, local: Path, path: str) -> None:
+        """Put a copy of a local file into the artifact."""
+        self.add_file(Path(shutil.copyfile(local, self.scratch / "copy")), path)
+
+    def add_text(self, path: str, data: bytes, record: bool = False) -> None:
+        """Put bytes into the artifact as a file, or as a record."""
+        local = self.scratch / "bytes"
+        local.write_bytes(data)
+        (self.add_record if record else self.add_file)(local, path)
+
+    def journal_rows(self) -> list[dict[str, float]]:
+        """Return the rows of the artifact's journal."""
+        return [json.loads(line) for line in self.store.read(f"{self.folder}/journal.jsonl").splitlines()]
 
     def _store_file(self, local: Path, path: str) -> FileEntry:
         entry = FileEntry(path=path, bytes=local.stat().st_size, sha256=sha256_file(local))

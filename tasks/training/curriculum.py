@@ -6,10 +6,10 @@ unit at every step: unit number k of source s stands at position (k + 1/2) / n_s
 Chunks are consecutive pieces of a source's stream, without padding; attention crosses document borders inside a chunk.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from recipes.errors import BadInput
 from recipes.schema import Stage
-from tasks.artifacts.token_streams import Stream
+from tasks.artifacts.manifest import JSON
+from tasks.artifacts.token_streams import StreamFile
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,12 @@ class StageBatches:
 
     stage: Stage
     seed: int
-    streams: dict[str, str]  # source to the path of its train stream
-    token_type: str
-    sizes: dict[str, int]  # source to tokens in its stream
+    streams: dict[str, StreamFile]  # by source
+    ranges: dict[str, tuple[int, int]]  # by source, the tokens [from, to) of its stream that the stage may draw from
     _open: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     def __getstate__(self) -> dict:
-        return {"stage": self.stage, "seed": self.seed, "streams": self.streams, "token_type": self.token_type, "sizes": self.sizes, "_open": {}}
+        return {"stage": self.stage, "seed": self.seed, "streams": self.streams, "ranges": self.ranges, "_open": {}}
 
     @property
     def steps(self) -> int:
@@ -67,8 +67,9 @@ class StageBatches:
         ]
 
     def chunks(self, source: str, chunk_tokens: int) -> int:
-        """Count the whole chunks of a source's stream (each needs one token beyond its end as the last target)."""
-        return max(self.sizes[source] - 1, 0) // chunk_tokens
+        """Count the whole chunks of a source's range (each needs one token beyond its end as the last target)."""
+        first, end = self.ranges[source]
+        return max(end - first - 1, 0) // chunk_tokens
 
     def sequences(self, step: int, unit: int) -> list[tuple[str, int, int]]:
         """Return the unit's chunks as (source, first token in its stream, length)."""
@@ -78,7 +79,8 @@ class StageBatches:
         per_unit = self.stage.unit_tokens // entry.chunk_tokens
         shuffle = self.shuffles[sources[at]]
         numbers = (int(places[at]) * per_unit + np.arange(per_unit)) % len(shuffle)
-        return [(entry.source, int(shuffle[number]) * entry.chunk_tokens, entry.chunk_tokens) for number in numbers]
+        first = self.ranges[entry.source][0]
+        return [(entry.source, first + int(shuffle[number]) * entry.chunk_tokens, entry.chunk_tokens) for number in numbers]
 
     def load(self, step: int, units: list[int]) -> list[tuple[Tensor, Tensor]]:
         """Load units as groups of (ids, labels), one group for each chunk length."""
@@ -92,7 +94,7 @@ class StageBatches:
 
     def _stream(self, source: str) -> np.ndarray:
         if source not in self._open:
-            self._open[source] = Stream(Path(self.streams[source]), np.dtype(self.token_type)).tokens()
+            self._open[source] = self.streams[source].tokens()
         return self._open[source]
 
     def mixture_tokens(self) -> dict[str, int]:
@@ -110,9 +112,22 @@ def units_per_source(weights: list[float], units: int) -> np.ndarray:
     return counts
 
 
-def check_supply(stage: Stage, sizes: Mapping[str, int]) -> None:
+def portion_range(index: list[JSON], portion: list[float] | None) -> tuple[int, int]:
+    """Return the tokens [from, to) of a stream whose documents' ids lie in a portion of the range of all ids.
+
+    `index` is the stream's, ordered by id: disjoint portions share no document, and new documents move none from one to another.
+    """
+    if not index:
+        return 0, 0
+    low, high = portion or (0.0, 1.0)
+    ids = [row["id"] for row in index]
+    starts = [row["start"] for row in index] + [index[-1]["start"] + index[-1]["tokens"]]
+    return tuple(starts[0 if at <= 0.0 else len(ids) if at >= 1.0 else bisect_left(ids, f"{int(at * 16**13):013x}")] for at in (low, high))
+
+
+def check_supply(stage: Stage, ranges: Mapping[str, tuple[int, int]]) -> None:
     """Check that every source has the tokens that its share needs within its allowed epochs; BadInput says how many it would need."""
-    batches = StageBatches(stage, 0, {}, "uint16", dict(sizes))
+    batches = StageBatches(stage, 0, {}, dict(ranges))
     for entry, (source, needed) in zip(stage.mixture, batches.mixture_tokens().items(), strict=True):
         have = batches.chunks(source, entry.chunk_tokens) * entry.chunk_tokens
         if needed > have * entry.max_epochs:

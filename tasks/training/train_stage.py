@@ -3,7 +3,6 @@
 from recipes.schema import Model, Pretraining
 from tasks.artifacts.manifest import JSON
 from tasks.engine.job import Job
-from tasks.engine.journal import Row
 from tasks.engine.schedule import Horizon
 from tasks.training.curriculum import StageBatches
 
@@ -15,8 +14,14 @@ def stage_identity(model: Model, pretraining: Pretraining, number: int, seed: in
         "optimizer": pretraining.optimizer.model_dump(mode="json"), "schedule": pretraining.schedule.model_dump(mode="json"),
         "stage": pretraining.stages[number].model_dump(mode="json"), "first_step": first_step(pretraining, number),
     }  # fmt: skip
-    if pretraining.schedule.form != "wsd" or pretraining.schedule.warmup_fraction is not None:
-        section["total_steps"] = pretraining.steps
+    span = horizon(pretraining)
+    end = section["first_step"] + pretraining.stages[number].steps
+    schedule = pretraining.schedule
+    decays = schedule.form != "wsd" or end > span.decay_from_step
+    if schedule.warmup_fraction is not None or (decays and schedule.decay_form not in ("half_life", "e_fold")):
+        section["total_steps"] = span.total_steps
+    if decays:
+        section["decay_from_step"] = span.decay_from_step
     return section
 
 
@@ -43,12 +48,3 @@ def stage_job(
         checkpoint_every_steps=pretraining.checkpoint_every_steps, parent_folder=parent_folder,
         keep_optimizer_state=stage.optimizer_state == "keep", store=store, working_folder=working, final_folder=final,
     )  # fmt: skip
-
-
-def stage_facts(model: Model, stage_name: str, first: int, steps: int, tokens: int, rows: list[Row]) -> JSON:
-    """Return the counts of a finished stage. `loss` is the mean over its last tenth of steps, in nats per token."""
-    tail = rows[-max(1, len(rows) // 10) :]
-    return {
-        "stage": stage_name, "steps": first + steps, "tokens": tokens, "parameters": model.parameter_count(),
-        "loss": round(sum(row["loss"] for row in tail) / len(tail), 6),
-    }  # fmt: skip

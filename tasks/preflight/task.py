@@ -1,0 +1,55 @@
+"""A recipe to a run that may start: inputs pinned, sizes checked, tracking opened. The first task of every workflow."""
+
+import os
+import time
+from pathlib import Path
+
+from recipes.schema import Recipe
+from tasks.artifacts.handles import RawSources, RawSourcesRef, Run, RunRef
+from tasks.runtime.flyte import control_task
+from tasks.runtime.production import Production
+from tasks.runtime.tracking import start_parent
+
+
+@control_task()
+def start_run(recipe: Recipe, name: str, store: str) -> tuple[RunRef, RawSourcesRef, RawSourcesRef]:
+    """Check the whole recipe before anything is spent, pin the raw documents and conversations, and open the run.
+
+    An empty name means the recipe's; an empty store means REYNARD_STORE, or `runs/<name>/store`.
+    """
+    from tasks.preflight.check import check_recipe, pin_chats, pin_sources
+
+    begun = time.time()
+    name = name or recipe.name
+    runs = Path(os.environ.get("REYNARD_RUNS", "runs")).absolute()
+    folder = runs / name
+    root = store or os.environ.get("REYNARD_STORE") or str(folder / "store")
+    root = root if "://" in root else str(Path(root).absolute())
+    profile = os.environ.get("REYNARD_PROFILE", "local")
+    check_recipe(recipe, profile, root)
+    folder.mkdir(parents=True, exist_ok=True)
+    link_latest(runs, name)
+    tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"
+    artifacts = None if os.environ.get("MLFLOW_TRACKING_URI") else (folder / "mlartifacts").as_uri()
+    tags = {"recipe": recipe.name, "store": root, "profile": profile, "run": name}
+    parent = start_parent(tracking_uri, name, artifacts, tags)
+    run = Run(name=name, folder=str(folder), store=root, profile=profile, tracking_uri=tracking_uri, tracking_run=parent, started=begun)
+    print(f"run {name}: recipe {recipe.name}, {recipe.model.parameter_count():,} parameters, store {root}", flush=True)
+    return run, _pinned(run, "raw-documents", *pin_sources(recipe.curation)), _pinned(run, "raw-conversations", *pin_chats(recipe))
+
+
+def _pinned(run: Run, name: str, marks: dict, places: dict) -> RawSources:
+    with Production(run, "raw", name, marks, {}, "tasks.preflight") as made:
+        if made.needed:
+            sizes = [size for rows in marks.values() for size, _ in rows]
+            made.add_text("marks.json", repr(marks).encode())
+            made.seal({"files": len(sizes), "bytes": sum(sizes)}, {"places": places})
+        return made.handle(RawSources)
+
+
+def link_latest(runs: Path, name: str) -> None:
+    """Point `runs/latest` to a run."""
+    link = runs / f".latest-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(name, target_is_directory=True)
+    os.replace(link, runs / "latest")

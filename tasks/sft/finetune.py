@@ -1,0 +1,46 @@
+"""The fine-tuning section of a recipe and its rendered conversations to an engine job."""
+
+from recipes.errors import BadInput
+from recipes.schema import SFT, Model
+from tasks.artifacts.manifest import JSON, Manifest
+from tasks.artifacts.token_streams import StreamFile
+from tasks.engine.job import Job
+from tasks.engine.schedule import Horizon
+from tasks.sft.conversations import ChatBatches
+
+
+def sft_steps(section: SFT, counts: JSON) -> int:
+    """Return the optimizer steps of the budget: whole batches in `epochs` of the conversations, or in `tokens`."""
+    epochs = section.epochs if section.epochs is not None else (section.tokens or 0) / counts["tokens"]
+    steps = int(counts["conversations"] * epochs) // section.batch_conversations
+    if steps < 1:
+        raise BadInput(
+            f"sft has {counts['conversations']} conversations, {epochs:.3g} epochs of which are less than one batch of {section.batch_conversations}: "
+            "lower sft.batch_conversations, raise the budget or add data"
+        )
+    return steps
+
+
+def chat_batches(section: SFT, seed: int, store: str, folder: str, manifest: Manifest) -> ChatBatches:
+    """Open the rendered conversations as batches."""
+
+    def stream(name: str, kind: str) -> StreamFile:
+        return StreamFile(store, f"{folder}/{name}.bin", manifest.file(f"{name}.bin").sha256, kind)
+
+    return ChatBatches(
+        seed=seed, conversations=manifest.counts["conversations"], batch_conversations=section.batch_conversations, steps=sft_steps(section, manifest.counts),
+        ids=stream("ids", "int32"), labels=stream("labels", "int32"), starts=stream("starts", "int64"), pad_id=0,
+    )  # fmt: skip
+
+
+def chat_job(
+    section: SFT, model: Model, seed: int, batches: ChatBatches, parent_folder: str, store: str, working: str, final: str, counts: JSON
+) -> Job:
+    """Make the engine's job. The optimizer starts anew: fine-tuning is another problem with its own schedule."""
+    return Job(
+        stage="sft", seed=seed, model=model, precision=section.precision, optimizer=section.optimizer, schedule=section.schedule,
+        horizon=Horizon(batches.steps), batches=batches, first_step=0,
+        tokens_per_step=counts["tokens"] * section.batch_conversations // counts["conversations"],
+        checkpoint_every_steps=section.checkpoint_every_steps, parent_folder=parent_folder, keep_optimizer_state=False, store=store,
+        working_folder=working, final_folder=final,
+    )  # fmt: skip

@@ -1,0 +1,53 @@
+"""Token shards to a base checkpoint: the Flyte task of one curriculum stage; the workflow chains three of them."""
+
+import orjson
+
+from recipes.schema import Model, Pretraining
+from tasks.artifacts.handles import Checkpoint, CheckpointRef, RunRef, TokensRef
+from tasks.panels.training import training
+from tasks.runtime.cluster import find_profile
+from tasks.runtime.flyte import show, stage_task
+from tasks.runtime.production import Production, Reader
+
+
+@stage_task("tasks.training")
+def train_stage(run: RunRef, seed: int, model: Model, pretraining: Pretraining, number: int, tokens: TokensRef, parent: CheckpointRef | None = None) -> CheckpointRef:
+    """Train curriculum stage `number` (1 to 3) from its parent's checkpoint on its own mixture, chunk lengths and batch."""
+    from tasks.artifacts.token_streams import StreamFile, read_index
+    from tasks.engine.facts import stage_facts
+    from tasks.engine.launch import run_job
+    from tasks.training.curriculum import StageBatches, check_supply, portion_range
+    from tasks.training.train_stage import first_step, stage_identity, stage_job
+
+    stage = pretraining.stages[number - 1]
+    identity = stage_identity(model, pretraining, number - 1, seed)
+    parents = {"tokens": tokens} | ({"parent": parent} if parent else {})
+    with Production(run, "checkpoint", stage.name, identity, parents, "tasks.training") as made:
+        if made.needed:
+            reader = Reader(run, tokens)
+            kind = "uint16" if tokens.vocabulary_size <= 2**16 else "uint32"
+            streams, ranges = {}, {}
+            for entry in stage.mixture:
+                path = f"tokens/{entry.source}/train.bin"
+                streams[entry.source] = StreamFile(run.store, f"{reader.folder}/{path}", reader.manifest.file(path).sha256, kind)
+                ranges[entry.source] = portion_range(read_index(reader.path(f"tokens/{entry.source}/train.index.jsonl.zst")), entry.portion)
+            check_supply(stage, ranges)
+            batches = StageBatches(stage, seed, streams, ranges)
+            parent_folder = made.store.key(parent.uri).removesuffix("/manifest.json") if parent else None
+            job = stage_job(model, pretraining, number - 1, seed, batches, parent_folder, run.store, f"working/{made.version}", made.folder)
+            files, rows, world_size = run_job(job, find_profile(run.profile), made.tracking, str(made.scratch))
+            made.files += files
+            made.add_text("model.json", orjson.dumps(model.model_dump(mode="json")))
+            for entry in reader.manifest.matching("tokenizer/"):
+                made.copy_file(reader.path(entry.path), entry.path)
+            made.add_text("journal.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in rows), record=True)
+            before = parent.tokens if parent else 0
+            counts = stage_facts(model, stage.name, first_step(pretraining, number - 1), stage.steps, before + stage.steps * stage.batch_tokens, rows)
+            made.seal(counts, {
+                "mixture": batches.mixture_tokens(), "chunk_tokens": {entry.source: entry.chunk_tokens for entry in stage.mixture},
+                "batch_tokens": stage.batch_tokens, "first_step": first_step(pretraining, number - 1), "first_loss": rows[0]["loss"],
+                "stage_steps": stage.steps, "stage_tokens": stage.steps * stage.batch_tokens, "world_size": world_size})  # fmt: skip
+            made.store.delete(f"working/{made.version}")
+        assert made.manifest is not None
+        show("training", training([(made.manifest, made.journal_rows())]))
+        return made.handle(Checkpoint)

@@ -1,0 +1,108 @@
+"""Bad recipes stop before anything runs, each with one sentence: the value, the rule, the way out."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from recipes.schema import MixtureEntry, Recipe
+
+FOX1 = yaml.safe_load((Path(__file__).resolve().parents[2] / "recipes" / "fox1.yaml").read_text(encoding="utf-8"))
+NINE_BY_FIFTEEN = {**FOX1["curation"]["near_duplicates"], "bands": 9, "rows": 15}
+DELETE = object()
+
+
+def refusal(path: str, value: object) -> str:
+    """Fox-1's recipe with the one field at `path` replaced or deleted, and what the schema says to that."""
+    recipe = copy.deepcopy(FOX1)
+    *parents, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+    section = recipe
+    for key in parents:
+        section = section[key]
+    if value is DELETE:
+        del section[last]
+    else:
+        section[last] = value
+    with pytest.raises(ValidationError) as error:
+        Recipe.model_validate(recipe)
+    (only,) = error.value.errors()
+    return ".".join(str(part) for part in only["loc"]) + ": " + only["msg"]
+
+
+def test_the_recipe_that_these_tests_break_is_valid():
+    assert Recipe.model_validate(FOX1).name == "fox1"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        # a batch of whole chunks: 4,000,000 / 8192 is 488.28, and 488 * 8192 = 3,997,696
+        ("pretraining.stages.1.batch_tokens", 4_000_000, ["'stage2'", "4000000", "not a multiple", "8192", "use 3997696"]),
+        ("pretraining.stages.2.mixture.0.chunk_tokens", 3000, ["3000", "'instruction'", "does not divide", "8192", "choose"]),
+        ("pretraining.stages.2.tokens", 1000, ["'stage3'", "1000", "less than one batch", "4194304"]),
+        ("pretraining.stages.0.mixture", [], ["'stage1'", "mixture is empty", "list at least one source"]),
+        ("pretraining.stages.0.mixture.0.source", "comon_crawl", ["'stage1'", "'comon_crawl'", "curation.sources: algebraic_stack"]),
+        ("pretraining.stages.1.mixture.1.source", "common_crawl", ["'stage2'", "appears twice", "merge its entries"]),
+        ("pretraining.stages.0.mixture.0.portion", [0.5, 0.5], ["[0.5, 0.5]", "'common_crawl'", "is empty", "from below to"]),
+        ("pretraining.stages.1.name", "stage1", ["stage names must be unique", "stage1"]),
+        ("pretraining.schedule.decay_from_stage", "stage4", ["'stage4'", "not a stage", "choose one of stage1, stage2, stage3"]),
+        ("pretraining.schedule.warmup_fraction", 0.1, ["exactly one", "warmup_steps", "warmup_fraction"]),
+        ("pretraining.schedule.decay_temperature_steps", DELETE, ["decay_temperature_steps", "half_life", "which need it"]),
+        ("pretraining.schedule.form", "cosine", ["decay_form", "wsd"]),
+        ("tokenization.vocabulary_size", 32_000, ["32000", "256000", "one row for each token", "make them equal"]),
+        ("tokenization.load", None, ["exactly one of `train`", "`load`"]),
+        ("curation.sources", [], ["curation.sources is empty", "list at least one source"]),
+        ("curation.sources.1.name", "common_crawl", ["unique", "common_crawl"]),
+        ("curation.sources.1.format", "planted", ["'c4'", "plants", "planted"]),
+        # 9 bands * 15 rows = 135 > 128
+        ("curation.near_duplicates", NINE_BY_FIFTEEN, ["9 x rows 15 = 135", "permutations 128", "lower bands or rows"]),
+        ("model.kv_heads", 3, ["heads 16", "kv_heads 3", "equal groups"]),
+        ("model.head_size", 127, ["127", "odd", "rotate pairs"]),
+        ("model.sliding_window", 4096, ["llama", "sliding_window", "set it to null or use family `mistral`"]),
+        ("model.context_tokens", 4096, ["'stage2'", "8192", "exceeds model.context_tokens 4096"]),
+        ("sft.max_tokens", 16_384, ["16384", "exceeds model.context_tokens 8192"]),
+        ("sft.sources", [], ["sft.sources is empty", "list at least one"]),
+        ("sft.epochs", 2.0, ["exactly one of `epochs` and `tokens`"]),
+    ],
+)
+def test_a_value_against_the_rules_is_refused_in_words(path, value, words):
+    message = refusal(path, value)
+    assert [word for word in words if word not in message] == [], message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("path", ["peak_learning_rat", "model.hiden_size", "pretraining.stages.0.batch", "curation.sources.0.license"])
+def test_a_misspelt_key_is_refused_where_it_stands(path):
+    assert refusal(path, 1).startswith(f"{path}: Extra inputs are not permitted")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["seed", "model.rope_theta", "pretraining.optimizer.eps", "pretraining.stages.1.optimizer_state", "curation.min_quality",
+     "sft.template", "pretraining.stages.0.mixture.0.max_epochs", "tokenization.bos_per_document", "curation.near_duplicates.unit",
+     "fidelity"],
+)  # fmt: skip
+def test_a_field_that_decides_the_weights_has_no_default(path):
+    assert refusal(path, DELETE) == f"{path}: Field required"
+
+
+@pytest.mark.parametrize("portion", [[0.6, 0.4], [0.0], [0.0, 0.5, 1.0], [0.0, 1.5], [-0.1, 0.5]])
+def test_a_portion_is_a_range_within_the_source(portion):
+    with pytest.raises(ValidationError):
+        MixtureEntry(source="web", weight=1.0, chunk_tokens=128, max_epochs=1.0, portion=portion)
+
+
+def test_a_mixture_entry_without_a_portion_draws_from_all_of_its_source():
+    assert MixtureEntry(source="web", weight=1.0, chunk_tokens=128, max_epochs=1.0).portion is None
+
+
+def test_a_recipe_is_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        Recipe.model_validate(FOX1).model.layers = 1
+
+
+def test_there_are_three_stages_neither_more_nor_fewer():
+    two = refusal("pretraining.stages", FOX1["pretraining"]["stages"][:2])
+    assert two.startswith("pretraining.stages: List should have at least 3 items")

@@ -1,0 +1,29 @@
+"""A recipe's base and chat checkpoints to scores.
+
+    pyflyte run workflows/evaluate.py evaluate --recipe recipes/tiny.yaml
+"""
+
+from flytekit import workflow
+
+from recipes.schema import Recipe
+from tasks.artifacts.handles import ScoresRef
+from tasks.evaluation.task import evaluate_model
+from tasks.preflight.task import start_run
+from workflows.data import curate_and_tokenize
+from workflows.pretrain import train_curriculum
+from workflows.sft import finetune_base
+
+
+def evaluate_both(run, recipe, tokens, base, chat):
+    """Wire the evaluation of both checkpoints; return their scores."""
+    common = {"run": run, "section": recipe.evaluation, "tokens": tokens}
+    return evaluate_model(which="base", checkpoint=base, **common), evaluate_model(which="chat", checkpoint=chat, **common)
+
+
+@workflow
+def evaluate(recipe: Recipe, name: str = "", store: str = "") -> tuple[ScoresRef, ScoresRef]:
+    """Evaluate a recipe's models; what is finished already is taken from the store."""
+    run, raw, raw_chats = start_run(recipe=recipe, name=name, store=store)
+    _, tokens = curate_and_tokenize(run, recipe, raw)
+    base = train_curriculum(run, recipe, tokens)[2]
+    return evaluate_both(run, recipe, tokens, base, finetune_base(run, recipe, raw_chats, base))

@@ -1,0 +1,28 @@
+"""Raw documents to a base checkpoint: data, then the three curriculum stages.
+
+    pyflyte run workflows/pretrain.py pretrain --recipe recipes/tiny.yaml
+"""
+
+from flytekit import workflow
+
+from recipes.schema import Recipe
+from tasks.artifacts.handles import CheckpointRef
+from tasks.preflight.task import start_run
+from tasks.training.task import train_stage
+from workflows.data import curate_and_tokenize
+
+
+def train_curriculum(run, recipe, tokens):
+    """Wire the three stages, each from the one before; return their checkpoints."""
+    common = {"run": run, "seed": recipe.seed, "model": recipe.model, "pretraining": recipe.pretraining, "tokens": tokens}
+    first = train_stage(number=1, **common)
+    second = train_stage(number=2, parent=first, **common)
+    return first, second, train_stage(number=3, parent=second, **common)
+
+
+@workflow
+def pretrain(recipe: Recipe, name: str = "", store: str = "") -> CheckpointRef:
+    """Train the base model of a recipe; what is finished already is taken from the store."""
+    run, raw, _ = start_run(recipe=recipe, name=name, store=store)
+    _, tokens = curate_and_tokenize(run, recipe, raw)
+    return train_curriculum(run, recipe, tokens)[2]
