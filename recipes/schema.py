@@ -5,9 +5,12 @@ in the file: there are no defaults for them here, no inheritance and no interpol
 section's fields are exactly what invalidates that task's cached result.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from recipes.errors import BadInput
+from recipes.load import explain
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -66,6 +69,7 @@ class Source(Section):
     id_field: str | None = None
     split_above_characters: PositiveInt | None = None  # cut longer records at paragraph borders
     quality: Literal["prose", "none"]  # which quality score applies; code is not prose
+    min_characters: NonNegativeInt | None = None  # replaces curation.min_characters, for sources whose records are short by nature
     plants: Plants | None = None
     reported: ReportedSize | None = None
 
@@ -119,7 +123,7 @@ class Curation(Section):
     max_unreadable_fraction: Fraction  # of a source's records; more than this stops the run
     min_characters: NonNegativeInt  # after removing punctuation and white space (Moxin section 3.2.1)
     exact_duplicates: ExactDuplicates
-    near_duplicates: NearDuplicates
+    near_duplicates: NearDuplicates | None  # null: no near-deduplication
     min_quality: Fraction
 
     @model_validator(mode="after")
@@ -440,6 +444,22 @@ class Recipe(Section):
     evaluation: Evaluation
     release: Release
     fidelity: list[FidelityEntry]
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Validate plain values; BadInput says in a sentence what is wrong."""
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raise BadInput(f"recipe: {explain(error, cls)}") from None
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """Validate JSON, the form in which Flyte's command line hands a recipe over; BadInput says what is wrong."""
+        try:
+            return super().model_validate_json(json_data, **options)
+        except ValidationError as error:
+            raise BadInput(f"recipe: {explain(error, cls)}") from None
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Recipe":

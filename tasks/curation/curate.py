@@ -106,7 +106,7 @@ def _read_all(section: Curation, tally: Tally) -> list[Document]:
             if source.name in copied_from:
                 originals.setdefault(source.name, []).append((record.address, text))
             document = Document(source.name, priority, text, record.address, prose_quality(text) if source.quality == "prose" else 1.0, document_id(text))
-            if is_too_short(text, section.min_characters):
+            if is_too_short(text, section.min_characters if source.min_characters is None else source.min_characters):
                 tally.remove("too_short", document)
             elif document.quality < section.min_quality:
                 tally.remove("low_quality", document)
@@ -145,7 +145,7 @@ def _check_source(section: Curation, source: Source, counts: Counter) -> None:
 
 def _deduplicate(section: Curation, candidates: list[Document], tally: Tally) -> list[Document]:
     exact = ExactFilter(section.exact_duplicates, len(candidates))
-    near = NearIndex(section.near_duplicates)
+    near = NearIndex(section.near_duplicates) if section.near_duplicates else None
     candidates.sort(key=Document.preference)
     kept: list[Document] = []
     ids: dict[str, str] = {}
@@ -154,7 +154,7 @@ def _deduplicate(section: Curation, candidates: list[Document], tally: Tally) ->
             if exact.is_copy(document.source, document.text):
                 tally.remove("exact_duplicate", document, duplicate_of=document.id, similarity=1.0)
                 tally.across[document.source, ids.get(document.id, document.source)] += 1
-            elif (match := near.find_or_keep(len(kept), document.source, document.text)) is not None:
+            elif near is not None and (match := near.find_or_keep(len(kept), document.source, document.text)) is not None:
                 survivor = kept[match.kept]
                 tally.remove("near_duplicate", document, duplicate_of=survivor.id, similarity=match.similarity)
                 tally.across[document.source, survivor.source] += 1

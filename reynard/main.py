@@ -1,0 +1,12 @@
+"""The console command `reynard`: what people do beside running workflows. One file for each command, wiring only."""
+
+import typer
+
+from reynard.chat import chat
+from reynard.run import run
+from reynard.ui import ui
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Raw documents in, a released, proven, traceable chat model out.")
+app.command()(run)
+app.command()(chat)
+app.command()(ui)

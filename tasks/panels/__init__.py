@@ -1,0 +1,1 @@
+"""Library: manifests (and training journals) to fragments of the HTML report, which Flyte Decks show as well."""
