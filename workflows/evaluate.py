@@ -16,8 +16,10 @@ from workflows.sft import finetune_base
 
 def evaluate_both(run, recipe, tokens, base, chat):
     """Wire the evaluation of both checkpoints; return their scores."""
-    common = {"run": run, "section": recipe.evaluation, "tokens": tokens}
-    return evaluate_model(which="base", checkpoint=base, **common), evaluate_model(which="chat", checkpoint=chat, **common)
+    return (
+        evaluate_model(run=run, section=recipe.evaluation, which="base", tokens=tokens, checkpoint=base),
+        evaluate_model(run=run, section=recipe.evaluation, which="chat", tokens=tokens, checkpoint=chat),
+    )
 
 
 @workflow

@@ -13,11 +13,14 @@ from workflows.data import curate_and_tokenize
 
 
 def train_curriculum(run, recipe, tokens):
-    """Wire the three stages, each from the one before; return their checkpoints."""
-    common = {"run": run, "seed": recipe.seed, "model": recipe.model, "pretraining": recipe.pretraining, "tokens": tokens}
-    first = train_stage(number=1, **common)
-    second = train_stage(number=2, parent=first, **common)
-    return first, second, train_stage(number=3, parent=second, **common)
+    """Wire the three stages, each from the one before; return their checkpoints.
+
+    (Sections are read from the recipe anew for each task: Flyte resolves such a reference once, in place.)
+    """
+    first = train_stage(run=run, seed=recipe.seed, model=recipe.model, pretraining=recipe.pretraining, number=1, tokens=tokens)
+    second = train_stage(run=run, seed=recipe.seed, model=recipe.model, pretraining=recipe.pretraining, number=2, tokens=tokens, parent=first)
+    third = train_stage(run=run, seed=recipe.seed, model=recipe.model, pretraining=recipe.pretraining, number=3, tokens=tokens, parent=second)
+    return first, second, third
 
 
 @workflow

@@ -17,10 +17,9 @@ from workflows.sft import finetune_base
 
 def release_both(run, recipe, base, chat, base_scores, chat_scores):
     """Wire the release of both models; return them."""
-    common = {"run": run, "recipe_name": recipe.name, "section": recipe.release}
     return (
-        release_model(which="base", checkpoint=base, scores=base_scores, **common),
-        release_model(which="chat", checkpoint=chat, scores=chat_scores, **common),
+        release_model(run=run, recipe_name=recipe.name, section=recipe.release, which="base", checkpoint=base, scores=base_scores),
+        release_model(run=run, recipe_name=recipe.name, section=recipe.release, which="chat", checkpoint=chat, scores=chat_scores),
     )
 
 

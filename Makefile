@@ -1,0 +1,47 @@
+# Two commands do everything: `make run` (raw documents to a released chat model) and `make test` (all tests, real services).
+PYTHON ?= python3.11
+BIN := .venv/bin
+RECIPE ?= recipes/tiny.yaml
+SERVICES ?= .services
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: run test test-fast lint services stop-services install install-test clean
+
+run: .venv/.installed  ## raw documents to a released chat model, on this machine
+	$(BIN)/reynard run $(RECIPE)
+
+test: .venv/.installed-test lint  ## everything, slow ring (real Ray, DeepSpeed, S3 and MLflow servers) included
+	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m slow
+
+test-fast: .venv/.installed-test  ## the default ring
+	$(BIN)/python -m pytest -q -m "not slow"
+
+lint: .venv/.installed-test  ## style, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+
+services: .venv/.installed-test  ## a real S3 server and a real MLflow server on loopback; prints the variables to export
+	$(BIN)/python -m infra.local.services start $(SERVICES)
+
+stop-services:
+	$(BIN)/python -m infra.local.services stop $(SERVICES)
+
+install: .venv/.installed
+install-test: .venv/.installed-test
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: .venv/bin/python pyproject.toml constraints.txt recipes/tiny.requirements.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --no-deps --requirement recipes/tiny.requirements.txt
+	touch $@
+
+.venv/.installed-test: .venv/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf .venv runs .services

@@ -1,0 +1,163 @@
+"""Series of points to line charts: inline SVG with stage boundaries, thinned to what a page can show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.panels.drawing import WIDTH, area, colour, polyline, rect, rule, svg, text
+from tasks.panels.formats import count, decimal, is_number, shortened, text_width, tick_texts, ticks
+
+Point = tuple[float, float]
+TIPS = 60
+
+
+@dataclass(frozen=True)
+class Series:
+    """A named line; points that are not finite numbers are left out."""
+
+    name: str
+    points: Sequence[tuple[object, object]]
+
+    def drawable(self) -> list[Point]:
+        """Return the finite points."""
+        return [(float(x), float(y)) for x, y in self.points if is_number(x) and is_number(y)]  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Neighbouring points as one: their mean, and their range."""
+
+    x: float
+    mean: float
+    low: float
+    high: float
+
+
+def buckets(points: Sequence[Point], most: int) -> list[Bucket]:
+    """Thin points to at most `most` buckets of equal size, in order."""
+    size = max(1, -(-len(points) // max(most, 1)))
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    return [
+        Bucket(
+            sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group), min(y for _, y in group), max(y for _, y in group)
+        )
+        for group in groups
+    ]
+
+
+class Frame:
+    """The plotting area: data to positions."""
+
+    def __init__(self, points: Sequence[Point], size: tuple[float, float], from_zero: bool, top: float) -> None:
+        xs, ys = [x for x, _ in points], [y for _, y in points]
+        self.x_low, self.x_high = min(xs), max(xs)
+        low, high = min(ys), max(ys)
+        pad = (high - low) * 0.04 or abs(high) * 0.1 or 1.0
+        self.y_low, self.y_high = (0.0 if from_zero and low >= 0 else low - pad), high + pad
+        self.width, self.height, self.top = size[0], size[1], top
+        self.levels = ticks(self.y_low, self.y_high, 4)
+        self.left = max((text_width(written, 11) for written in tick_texts(self.levels)), default=0) + 8
+        self.right, self.bottom = size[0] - 12, size[1] - 36
+
+    def x(self, value: float) -> float:
+        """Place a value on the horizontal axis."""
+        span = self.x_high - self.x_low
+        return self.left + ((value - self.x_low) / span if span else 0.5) * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        """Place a value on the vertical axis."""
+        return self.bottom - (value - self.y_low) / (self.y_high - self.y_low) * (self.bottom - self.top)
+
+    def axes(self, x_label: str) -> list[str]:
+        """Draw grid lines, tick labels and the horizontal axis' name."""
+        body = []
+        for value, written in zip(self.levels, tick_texts(self.levels), strict=True):
+            body += [
+                rule(self.left, self.y(value), self.right, self.y(value), "grid"),
+                text(self.left - 6, self.y(value) + 4, written, "tick", "end"),
+            ]
+        body.append(rule(self.left, self.bottom, self.right, self.bottom, "axis"))
+        marks = ticks(self.x_low, self.x_high, max(2, int((self.right - self.left) // 90)))
+        for value, written in zip(marks, tick_texts(marks), strict=True):
+            half = text_width(written, 11) / 2
+            x = self.x(value)
+            body += [
+                rule(x, self.bottom, x, self.bottom + 4, "axis"),
+                text(min(max(x, half), self.width - half), self.bottom + 16, written, "tick", "middle"),
+            ]
+        body.append(text((self.left + self.right) / 2, self.height - 4, x_label, "tick", "middle"))
+        return body
+
+
+def line_chart(
+    series: Sequence[Series], label: str, x_label: str, boundaries: Sequence[tuple[float, str]] = (),
+    size: tuple[float, float] = (WIDTH, 280), from_zero: bool = False,
+) -> str:  # fmt: skip
+    """Draw lines over one axis; `boundaries` are (x, name) of stages, each drawn where it begins.
+
+    More points than a third of the width are thinned to their mean, with the range of each bucket as a tint behind the line.
+    """
+    lines = [(number, one.name, one.drawable()) for number, one in enumerate(series)]
+    points = [point for _, _, drawable in lines for point in drawable]
+    if not points:
+        return svg(size[0], 30, [text(0, 20, "nothing to show: no finite values were recorded", "muted")], label)
+    named = any(name for _, name in boundaries)
+    frame = Frame(points, size, from_zero, top=24 if named else 16)
+    body = [*frame.axes(x_label), *boundary_lines(frame, boundaries)]
+    most = int((frame.right - frame.left) / 3)
+    ends: list[tuple[float, float, str, str]] = []
+    for number, name, drawable in lines:
+        if not drawable:
+            continue
+        thin = buckets(drawable, most)
+        if len(thin) < len(drawable):
+            body.append(
+                area(
+                    [(frame.x(b.x), frame.y(b.high)) for b in thin],
+                    [(frame.x(b.x), frame.y(b.low)) for b in thin],
+                    f"band c{colour(number)}",
+                )
+            )
+        body.append(polyline([(frame.x(b.x), frame.y(b.mean)) for b in thin], f"curve s{colour(number)}"))
+        last = f"{name} {decimal(thin[-1].mean)}".strip()
+        ends.append((frame.x(thin[-1].x), frame.y(thin[-1].mean), last, f"halo value t{colour(number)}"))
+    body += end_labels(ends, frame)
+    return svg(size[0], size[1], [*body, *tips(frame, lines, x_label)], label)
+
+
+def boundary_lines(frame: Frame, boundaries: Sequence[tuple[float, str]]) -> list[str]:
+    """Draw where each stage begins, its name above the lines and cut to the room it has."""
+    inside = [(x, name) for x, name in boundaries if frame.x_low <= x <= frame.x_high]
+    body = []
+    for index, (value, name) in enumerate(inside):
+        x = frame.x(value)
+        until = frame.x(inside[index + 1][0]) if index + 1 < len(inside) else frame.right
+        body.append(rule(x, frame.top - (14 if name else 0), x, frame.bottom, "boundary"))
+        if name and until - x > 22:
+            body.append(text(x + 4, frame.top - 5, shortened(name, until - x - 8), "label small"))
+    return body
+
+
+def end_labels(ends: Sequence[tuple[float, float, str, str]], frame: Frame) -> list[str]:
+    """Write each line's name and last value just above its end, pushed apart so that none covers another."""
+    body, taken = [], frame.top - 20
+    for x, y, written, classes in sorted(ends, key=lambda end: end[1]):
+        at = max(y - 8, taken + 13, frame.top + 2)
+        taken = at
+        body.append(text(x, at, written, classes, "end"))
+    return body
+
+
+def tips(frame: Frame, lines: Sequence[tuple[int, str, list[Point]]], x_label: str) -> list[str]:
+    """Lay invisible strips over the chart, whose tooltips say the values below."""
+    longest = max((drawable for _, _, drawable in lines), key=len)
+    strips = buckets(longest, TIPS if frame.width > 400 else TIPS // 3)
+    step = (frame.right - frame.left) / len(strips)
+    body = []
+    for strip in strips:
+        said = [f"{x_label} {count(strip.x)}"]
+        for _, name, drawable in lines:
+            if drawable:
+                nearest = min(drawable, key=lambda point: abs(point[0] - strip.x))
+                said.append(f"{name or 'value'} {decimal(nearest[1])}")
+        body.append(rect(frame.x(strip.x) - step / 2, frame.top, step, frame.bottom - frame.top, "strip", " · ".join(said)))
+    return body

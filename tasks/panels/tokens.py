@@ -1,0 +1,84 @@
+"""The manifest of tokens to the panel that says how much text there is to train on, how dense, and how long its documents are."""
+
+from typing import Any
+
+from tasks.artifacts.manifest import Manifest
+from tasks.panels.charts import bars, histogram, stacked_bars
+from tasks.panels.drawing import SMALL_WIDTH
+from tasks.panels.formats import amount, compact, count, escaped, share
+from tasks.panels.markup import Markup, figure, legend, multiples, panel, table
+
+HISTOGRAMS_SHOWN = 12
+
+
+def tokens(manifest: Manifest) -> str:
+    """Show tokens of each source, tokens per byte, lengths of documents and the tokenizer."""
+    counts, details = manifest.counts, manifest.details
+    sources = sorted((details.get("sources") or {}).items(), key=lambda item: -item[1].get("tokens", 0))
+    total, held_out = counts.get("tokens", 0), counts.get("held_out_tokens", 0)
+    lead = f"{count(total)} tokens to train on and {count(held_out)} held out, from {amount(counts.get('documents', 0), 'document')}; "
+    lead += f"a vocabulary of {count(counts.get('vocabulary_size', 0))} pieces."
+    parts = ["training", "held out"]
+    rows = [(name, {"training": source.get("tokens", 0), "held out": source.get("held_out_tokens", 0)}) for name, source in sources]
+    return panel(
+        "Tokens", lead,
+        figure("Tokens of each source", stacked_bars(rows, parts, "Tokens of each source"), legend=legend(parts)) if rows else "",
+        density(sources),
+        source_table(sources),
+        lengths(sources),
+        tokenizer(details.get("tokenizer") or {}),
+    )  # fmt: skip
+
+
+def density(sources: list[tuple[str, Any]]) -> str:
+    """Draw how many tokens a byte of text takes: fewer means the vocabulary fits the source better."""
+    rows = [(name, source["tokens"] / source["bytes"]) for name, source in sources if source.get("bytes") and source.get("tokens")]
+    if not rows:
+        return ""
+    rows.sort(key=lambda row: -row[1])
+    note = "Fewer tokens per byte: the vocabulary fits this source better."
+    return figure("Tokens per byte of text", bars(rows, "Tokens per byte", lambda value: f"{value:.3f}"), note)
+
+
+def source_table(sources: list[tuple[str, Any]]) -> str:
+    """Write the numbers behind the charts."""
+    if not sources:
+        return '<p class="note">No source has tokens.</p>'
+    total = sum(source.get("tokens", 0) for _, source in sources)
+    rows = []
+    for name, source in sources:
+        documents, size, text = source.get("documents", 0), source.get("tokens", 0), source.get("bytes", 0)
+        mean = size / documents if documents else None
+        share_written = Markup(f'<span class="right">{escaped(share(size, total))}</span>')
+        ratio = Markup(f'<span class="right">{size / text:.3f}</span>') if text else None
+        rows.append(
+            [name, documents, size, share_written, source.get("held_out_tokens", 0), text, ratio, round(mean) if mean is not None else None]
+        )
+    columns = ["source", "documents", "tokens", "share", "held-out tokens", "bytes", "tokens per byte", "tokens a document"]
+    return table("The same in numbers", columns, rows)
+
+
+def lengths(sources: list[tuple[str, Any]]) -> str:
+    """Draw a small histogram of document lengths for each source."""
+    figures = []
+    for name, source in sources[:HISTOGRAMS_SHOWN]:
+        data = source.get("length_histogram") or {}
+        if len(data.get("edges") or []) < 2:
+            continue
+        chart = histogram(data["edges"], {"": data["counts"]}, f"Lengths of documents in {name}", "tokens a document", SMALL_WIDTH, 130)
+        figures.append(figure(name, chart))
+    if not figures:
+        return ""
+    left_out = f" The {HISTOGRAMS_SHOWN} largest sources are shown." if len(sources) > HISTOGRAMS_SHOWN else ""
+    title = f'<p class="caption">Lengths of documents</p><p class="note">Documents by their number of tokens.{left_out}</p>'
+    return title + multiples(figures)
+
+
+def tokenizer(data: dict[str, Any]) -> str:
+    """Say which tokenizer cut the text."""
+    if not data:
+        return ""
+    pieces = data.get("pieces")
+    written = f"{compact(pieces)} pieces" if isinstance(pieces, int | float) else ""
+    said = [str(data.get("type", "")), written, str(data.get("licence") or ""), f"sha256 {str(data.get('sha256', ''))[:16]}"]
+    return f'<p class="note">Tokenizer: {escaped(" · ".join(part for part in said if part))}</p>'

@@ -1,0 +1,63 @@
+"""The store and manifests: whole writes, sealed artifacts, and damage that is named."""
+
+from pathlib import Path
+
+import pytest
+
+from recipes.errors import BadInput
+from tasks.artifacts.manifest import FileEntry, Manifest, content_digest, digest_of, read_manifest, write_manifest
+from tasks.artifacts.store import Store, sha256_bytes
+
+
+def seal(store: Store, folder: str = "documents/1") -> Manifest:
+    store.write(f"{folder}/a.txt", b"hello")
+    files = [FileEntry(path="a.txt", bytes=5, sha256=sha256_bytes(b"hello"))]
+    manifest = Manifest(
+        kind="documents", name="documents", version="1", digest=content_digest("documents", files, {"n": 1}), identity={}, files=files,
+        counts={"n": 1}, details={}, recorded={}, records=[],
+    )  # fmt: skip
+    write_manifest(store, folder, manifest)
+    return manifest
+
+
+def test_an_artifact_without_success_does_not_exist(tmp_path: Path):
+    store = Store(str(tmp_path))
+    seal(store)
+    (tmp_path / "documents/1/_SUCCESS").unlink()
+    assert read_manifest(store, "documents/1") is None
+
+
+def test_a_manifest_altered_after_sealing_is_refused(tmp_path: Path):
+    store = Store(str(tmp_path))
+    seal(store)
+    path = tmp_path / "documents/1/manifest.json"
+    path.write_text(path.read_text().replace('"n":1', '"n":2'))
+    with pytest.raises(OSError, match="altered after it was sealed"):
+        read_manifest(store, "documents/1")
+
+
+def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path):
+    store = Store(str(tmp_path))
+    assert read_manifest(store, "documents/1") is None
+    assert read_manifest(Store(str(tmp_path)), "documents/1") is None
+    manifest = seal(store)
+    assert read_manifest(store, "documents/1") == manifest
+
+
+def test_the_digest_is_of_content_alone():
+    one = [FileEntry(path="a", bytes=1, sha256="x"), FileEntry(path="b", bytes=1, sha256="y")]
+    assert content_digest("k", one, {"n": 1}) == content_digest("k", one[::-1], {"n": 1})
+    assert content_digest("k", one, {"n": 1}) != content_digest("k", one, {"n": 2})
+    assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
+
+
+def test_deleting_removes_the_seal_first_and_everything_after(tmp_path: Path):
+    store = Store(str(tmp_path))
+    seal(store)
+    store.delete("documents/1")
+    assert store.list("documents") == []
+
+
+def test_a_store_of_an_unknown_kind_is_refused_with_the_way_out():
+    with pytest.raises(BadInput, match=r"use a local folder or s3://bucket/prefix"):
+        Store("ftp://somewhere/else")
