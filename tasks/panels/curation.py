@@ -4,10 +4,10 @@ from typing import Any
 
 from tasks.artifacts.manifest import Manifest
 from tasks.panels.charts import funnel, histogram
-from tasks.panels.formats import amount, count, escaped, share, words
+from tasks.panels.formats import amount, count, escaped, is_number, share, words
 from tasks.panels.markup import Markup, figure, fold, heat_table, legend, panel, quote, right, table
 
-RULES_IN_ORDER = ("unreadable", "too_short", "exact_duplicate", "near_duplicate", "low_quality")  # the order in which they are applied
+RULES_IN_ORDER = ("unreadable", "too_short", "low_quality", "exact_duplicate", "near_duplicate")  # the order in which they are applied
 EXAMPLES_SHOWN = 4
 
 
@@ -85,17 +85,17 @@ def source_table(sources: dict[str, Any], reasons: list[str]) -> str:
 
 
 def duplicate_matrix(pairs: list[Any]) -> str:
-    """Write how many documents of one source were dropped as duplicates of another's."""
+    """Write how many documents of one source were dropped as duplicates of the same or another source's."""
     values: dict[tuple[str, str], int] = {}
     for removed, kept, number in pairs:
         values[removed, kept] = values.get((removed, kept), 0) + number
     values = {pair: number for pair, number in values.items() if number}
     if not values:
-        return '<p class="note">No document was a duplicate of a document in another source.</p>'
+        return '<p class="note">No document was a duplicate of another.</p>'
     rows = sorted({removed for removed, _ in values}, key=lambda name: -sum(n for (removed, _), n in values.items() if removed == name))
     columns = sorted({kept for _, kept in values}, key=lambda name: -sum(n for (_, kept), n in values.items() if kept == name))
     note = "Rows: the source whose document was dropped. Columns: the source whose document was kept in its place."
-    return heat_table("Duplicates across sources", "dropped from ↓  kept in →", rows, columns, values, note)
+    return heat_table("Duplicates within and across sources", "dropped from ↓  kept in →", rows, columns, values, note)
 
 
 def quality(data: dict[str, Any]) -> str:
@@ -104,7 +104,12 @@ def quality(data: dict[str, Any]) -> str:
         return ""
     series = {name: data[name] for name in ("kept", "removed") if data.get(name)}
     chart = histogram(data["edges"], series, "Histogram of quality scores", "quality score")
-    return figure("Quality scores", chart, "Documents in each interval of the score, kept and removed stacked.", legend(list(series)))
+    return figure(
+        "Quality scores",
+        chart,
+        "Scored documents in each interval: those that the quality rule kept and removed, stacked.",
+        legend(list(series)),
+    )
 
 
 def examples(by_reason: dict[str, Any], removed: dict[str, int]) -> list[str]:
@@ -121,9 +126,13 @@ def examples(by_reason: dict[str, Any], removed: dict[str, int]) -> list[str]:
 
 def provenance(example: dict[str, Any]) -> str:
     """Say where a dropped document is from, and of what it is a copy."""
-    said = f"{example.get('source', 'unknown source')} · {example.get('id', 'no id')}"
-    if example.get("duplicate_of"):
-        said += f" · duplicate of {example['duplicate_of']}"
-    if isinstance(example.get("similarity"), int | float):
+    address = example.get("raw") or example.get("id") or "no address"
+    said = f"{example.get('source', 'unknown source')} · {address}"
+    copied = example.get("duplicate_of")
+    if copied:
+        said += " · copy of the same text" if copied == example.get("id") else f" · duplicate of {copied}"
+    if is_number(example.get("similarity")):
         said += f" · similarity {example['similarity']:.2f}"
+    if is_number(example.get("quality")):
+        said += f" · quality {example['quality']:.2f}"
     return said

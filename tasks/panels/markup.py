@@ -97,6 +97,6 @@ def fold(summary: str, *parts: str) -> Markup:
 
 def quote(text: str, source: str, most: int = 420) -> Markup:
     """Show the beginning of a document, and where it is from."""
-    begun = " ".join(text[: most * 2].split())
+    begun = " ".join(text[: most * 2].split()) or "(no text)"
     cut = begun[:most].rstrip() + "…" if len(begun) > most or len(text) > most * 2 else begun
     return Markup(f"<blockquote><p>{escaped(cut)}</p><footer>{escaped(source)}</footer></blockquote>")

@@ -6,7 +6,7 @@ from tasks.artifacts.manifest import Manifest
 from tasks.panels.charts import bars, histogram, stacked_bars
 from tasks.panels.drawing import SMALL_WIDTH
 from tasks.panels.formats import amount, compact, count, escaped, share
-from tasks.panels.markup import Markup, figure, legend, multiples, panel, table
+from tasks.panels.markup import figure, legend, multiples, panel, right, table
 
 HISTOGRAMS_SHOWN = 12
 
@@ -32,12 +32,18 @@ def tokens(manifest: Manifest) -> str:
 
 def density(sources: list[tuple[str, Any]]) -> str:
     """Draw how many tokens a byte of text takes: fewer means the vocabulary fits the source better."""
-    rows = [(name, source["tokens"] / source["bytes"]) for name, source in sources if source.get("bytes") and source.get("tokens")]
+    rows = [(name, density_of(source)) for name, source in sources if density_of(source)]
     if not rows:
         return ""
     rows.sort(key=lambda row: -row[1])
     note = "Fewer tokens per byte: the vocabulary fits this source better."
     return figure("Tokens per byte of text", bars(rows, "Tokens per byte", lambda value: f"{value:.3f}"), note)
+
+
+def density_of(source: dict[str, Any]) -> float:
+    """Return tokens per byte over training and held-out documents, which a source's bytes are counted over; 0 if it is empty."""
+    size = source.get("bytes") or 0
+    return (source.get("tokens", 0) + source.get("held_out_tokens", 0)) / size if size else 0.0
 
 
 def source_table(sources: list[tuple[str, Any]]) -> str:
@@ -49,8 +55,8 @@ def source_table(sources: list[tuple[str, Any]]) -> str:
     for name, source in sources:
         documents, size, text = source.get("documents", 0), source.get("tokens", 0), source.get("bytes", 0)
         mean = size / documents if documents else None
-        share_written = Markup(f'<span class="right">{escaped(share(size, total))}</span>')
-        ratio = Markup(f'<span class="right">{size / text:.3f}</span>') if text else None
+        share_written = right(share(size, total))
+        ratio = right(f"{density_of(source):.3f}") if text else None
         rows.append(
             [name, documents, size, share_written, source.get("held_out_tokens", 0), text, ratio, round(mean) if mean is not None else None]
         )
@@ -59,19 +65,25 @@ def source_table(sources: list[tuple[str, Any]]) -> str:
 
 
 def lengths(sources: list[tuple[str, Any]]) -> str:
-    """Draw a small histogram of document lengths for each source."""
-    figures = []
-    for name, source in sources[:HISTOGRAMS_SHOWN]:
-        data = source.get("length_histogram") or {}
-        if len(data.get("edges") or []) < 2:
-            continue
-        chart = histogram(data["edges"], {"": data["counts"]}, f"Lengths of documents in {name}", "tokens a document", SMALL_WIDTH, 130)
-        figures.append(figure(name, chart))
-    if not figures:
+    """Draw a small histogram of document lengths for each source, all over the same range."""
+    found = [
+        (name, source["length_histogram"]) for name, source in sources if sum((source.get("length_histogram") or {}).get("counts") or [0])
+    ]
+    if not found:
         return ""
-    left_out = f" The {HISTOGRAMS_SHOWN} largest sources are shown." if len(sources) > HISTOGRAMS_SHOWN else ""
-    title = f'<p class="caption">Lengths of documents</p><p class="note">Documents by their number of tokens.{left_out}</p>'
-    return title + multiples(figures)
+    same = all(data["edges"] == found[0][1]["edges"] for _, data in found)
+    used = [index for _, data in found for index, number in enumerate(data["counts"]) if number]
+    first, last = (min(used), max(used) + 1) if same else (0, None)
+    figures = []
+    for name, data in found[:HISTOGRAMS_SHOWN]:
+        counts = data["counts"][first:last]
+        chart = histogram(
+            data["edges"][first:][: len(counts) + 1], {"": counts}, f"Lengths of documents in {name}", "tokens", SMALL_WIDTH, 130
+        )
+        figures.append(figure(name, chart))
+    left_out = f" The {HISTOGRAMS_SHOWN} sources with most tokens." if len(found) > HISTOGRAMS_SHOWN else ""
+    note = f"Documents by their number of tokens. Intervals are drawn equally wide, whatever they span.{left_out}"
+    return f'<p class="caption">Lengths of documents</p><p class="note">{note}</p>' + multiples(figures)
 
 
 def tokenizer(data: dict[str, Any]) -> str:

@@ -8,8 +8,10 @@ from tasks.panels.charts import grouped_parts, stacked_bars
 from tasks.panels.curves import Series, line_chart
 from tasks.panels.drawing import SMALL_WIDTH
 from tasks.panels.formats import amount, compact, count, decimal, escaped, finite, is_number
-from tasks.panels.markup import Cell, Markup, figure, legend, multiples, panel, table
+from tasks.panels.markup import Cell, Markup, figure, legend, multiples, panel, right, table
+from tasks.runtime.progress import clock
 
+LOSS_NOTE = "Cross-entropy of a training token, in nats. Where steps are many, the line is their mean and the tint their range."
 Rows = list[dict[str, Any]]
 SMALL = (("learning_rate", "Learning rate"), ("gradient_norm", "Gradient norm"), ("tokens_per_second", "Tokens per second"))
 
@@ -17,7 +19,7 @@ SMALL = (("learning_rate", "Learning rate"), ("gradient_norm", "Gradient norm"),
 def training(stages: Sequence[tuple[Manifest, Rows]]) -> str:
     """Show the curves of one curriculum (or of fine-tuning alone), its mixture and its stages in numbers."""
     names = [str(manifest.counts.get("stage", manifest.name)) for manifest, _ in stages]
-    title = "Fine-tuning" if names == ["sft"] else "Training"
+    title = "Fine-tuning" if names == ["sft"] else "Pre-training"
     if not stages:
         return panel(title, "No stage was trained.")
     rows = [row for _, own in stages for row in own if is_number(row.get("step"))]
@@ -26,15 +28,14 @@ def training(stages: Sequence[tuple[Manifest, Rows]]) -> str:
     loss = line_chart([Series("loss", [(row["step"], row.get("loss")) for row in rows])], "Loss over steps", "step", boundaries)
     return panel(
         title, lead(stages, rows),
-        figure("Loss over steps", loss, "Cross-entropy of a training token, in nats. Where steps are many, the line is their mean and the tint their range."),
+        figure("Loss over steps", loss, LOSS_NOTE),
         multiples(small), mixture(stages, names), stage_table(stages, names),
     )  # fmt: skip
 
 
 def lead(stages: Sequence[tuple[Manifest, Rows]], rows: Rows) -> str:
     """Say in a sentence what was trained on how much, and how far the loss fell."""
-    tokens = sum(manifest.counts.get("tokens", 0) or 0 for manifest, _ in stages)
-    steps = sum(manifest.counts.get("steps", 0) or 0 for manifest, _ in stages)
+    tokens, steps = (sum(own(manifest, what) for manifest, _ in stages) for what in ("tokens", "steps"))
     parameters = stages[-1][0].counts.get("parameters", 0) or 0
     said = f"A model of {count(parameters)} parameters saw {count(tokens)} tokens in {amount(steps, 'step')}."
     first, last = ends(rows)
@@ -53,7 +54,7 @@ def ends(rows: Rows) -> tuple[float | None, float | None]:
 
 
 def stage_starts(stages: Sequence[tuple[Manifest, Rows]], names: Sequence[str]) -> list[tuple[float, str]]:
-    """Return where each stage begins, in global steps: its first row, or the step before it that the manifest names."""
+    """Return where each stage begins, in global steps: its first row, or the manifest's `first_step`, the step before it."""
     starts: list[tuple[float, str]] = []
     for (manifest, rows), name in zip(stages, names, strict=True):
         steps = finite(row.get("step") for row in rows)
@@ -74,7 +75,7 @@ def mixture(stages: Sequence[tuple[Manifest, Rows]], names: Sequence[str]) -> st
     """Draw which sources a stage's tokens came from, every stage as wide as the other."""
     rows = [(name, finite_mixture(manifest)) for (manifest, _), name in zip(stages, names, strict=True)]
     parts, folded = grouped_parts([row for row in rows if row[1]])
-    if not parts:
+    if len(parts) < 2:
         return ""
     chart = stacked_bars(folded, parts, "Mixture of each stage", lambda value: compact(value), shares=True)
     note = "Every bar is one stage; the number at its end is the stage's tokens."
@@ -88,20 +89,22 @@ def finite_mixture(manifest: Manifest) -> dict[str, float]:
 
 def stage_table(stages: Sequence[tuple[Manifest, Rows]], names: Sequence[str]) -> str:
     """Write each stage in numbers."""
-    written = []
+    written: list[list[Cell]] = []
     for (manifest, rows), name in zip(stages, names, strict=True):
-        counts, details = manifest.counts, manifest.details
+        details, seconds = manifest.details, manifest.recorded.get("seconds")
         first, last = ends(rows)
-        row: list[Cell] = [
-            name,
-            counts.get("steps"),
-            counts.get("tokens"),
-            details.get("batch_tokens"),
-            chunks(details.get("chunk_tokens") or {}),
-        ]
-        written.append([*row, first, last if last is not None else counts.get("loss")])
-    columns = ["stage", "steps", "tokens", "batch, tokens", "chunk, tokens", "first loss", "last loss"]
+        lengths = chunks(details.get("chunk_tokens") or {})
+        row: list[Cell] = [name, own(manifest, "steps"), own(manifest, "tokens"), details.get("batch_tokens"), first]
+        row += [last if last is not None else manifest.counts.get("loss"), right(clock(seconds)) if is_number(seconds) else None, lengths]
+        written.append(row)
+    columns = ["stage", "steps", "tokens", "batch, tokens", "first loss", "last loss", "time", "chunk, tokens"]
     return table("Stages", columns, written, "First and last loss: mean over the first and last tenth of a stage's steps.")
+
+
+def own(manifest: Manifest, what: str) -> int:
+    """Return the steps or tokens of a stage alone; the counts of a checkpoint add up all stages that led to it."""
+    value = manifest.details.get(f"stage_{what}", manifest.counts.get(what))
+    return int(value) if is_number(value) else 0
 
 
 def chunks(by_source: dict[str, int]) -> Cell:

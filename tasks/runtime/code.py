@@ -1,8 +1,8 @@
 """The code of a stage to a digest: what a change of code invalidates, and nothing more.
 
 The digest covers the stage's modules and every project module they import, as syntax trees without docstrings and comments.
-`tasks.runtime` (where work runs), `recipes` (whose values are in the identity already) and `task.py` files (wiring) are left
-out.
+`tasks.runtime` (where work runs), `tasks.panels` (what people look at) and `recipes` (whose values are in the identity already)
+are left out. `task.py` files are wiring: what they import counts, their own text does not.
 """
 
 import ast
@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LEFT_OUT = ("tasks.runtime", "recipes")
+LEFT_OUT = ("tasks.runtime", "tasks.panels", "recipes")
 
 
 def _module_file(module: str) -> Path | None:
@@ -49,11 +49,11 @@ def code_modules(package: str) -> tuple[str, ...]:
     while pending:
         module = pending.pop()
         file = _module_file(module)
-        if module in seen or file is None or file.name in ("__init__.py", "task.py"):
+        if module in seen or file is None or file.name == "__init__.py":
             continue
         seen.add(module)
         pending |= _imports(ast.parse(file.read_text()))
-    return tuple(sorted(seen))
+    return tuple(sorted(module for module in seen if not module.endswith(".task")))
 
 
 @lru_cache

@@ -13,11 +13,9 @@ from tasks.runtime.production import Production, Reader
 @stage_task("tasks.training")
 def train_stage(run: RunRef, seed: int, model: Model, pretraining: Pretraining, number: int, tokens: TokensRef, parent: CheckpointRef | None = None) -> CheckpointRef:
     """Train curriculum stage `number` (1 to 3) from its parent's checkpoint on its own mixture, chunk lengths and batch."""
-    from tasks.artifacts.token_streams import StreamFile, read_index
     from tasks.engine.facts import stage_facts
     from tasks.engine.launch import run_job
-    from tasks.training.curriculum import StageBatches, check_supply, portion_range
-    from tasks.training.train_stage import first_step, stage_identity, stage_job
+    from tasks.training.train_stage import first_step, open_batches, stage_identity, stage_job
 
     stage = pretraining.stages[number - 1]
     identity = stage_identity(model, pretraining, number - 1, seed)
@@ -25,14 +23,7 @@ def train_stage(run: RunRef, seed: int, model: Model, pretraining: Pretraining, 
     with Production(run, "checkpoint", stage.name, identity, parents, "tasks.training") as made:
         if made.needed:
             reader = Reader(run, tokens)
-            kind = "uint16" if tokens.vocabulary_size <= 2**16 else "uint32"
-            streams, ranges = {}, {}
-            for entry in stage.mixture:
-                path = f"tokens/{entry.source}/train.bin"
-                streams[entry.source] = StreamFile(run.store, f"{reader.folder}/{path}", reader.manifest.file(path).sha256, kind)
-                ranges[entry.source] = portion_range(read_index(reader.path(f"tokens/{entry.source}/train.index.jsonl.zst")), entry.portion)
-            check_supply(stage, ranges)
-            batches = StageBatches(stage, seed, streams, ranges)
+            batches = open_batches(reader, stage, seed)
             parent_folder = made.store.key(parent.uri).removesuffix("/manifest.json") if parent else None
             job = stage_job(model, pretraining, number - 1, seed, batches, parent_folder, run.store, f"working/{made.version}", made.folder)
             files, rows, world_size = run_job(job, find_profile(run.profile), made.tracking, str(made.scratch))

@@ -1,10 +1,12 @@
 """One curriculum stage of a recipe to an engine job, and the finished job to the facts its artifact states."""
 
-from recipes.schema import Model, Pretraining
+from recipes.schema import Model, Pretraining, Stage
 from tasks.artifacts.manifest import JSON
+from tasks.artifacts.token_streams import StreamFile, read_index, token_type
 from tasks.engine.job import Job
 from tasks.engine.schedule import Horizon
-from tasks.training.curriculum import StageBatches
+from tasks.runtime.production import Reader
+from tasks.training.curriculum import StageBatches, check_supply, portion_range
 
 
 def stage_identity(model: Model, pretraining: Pretraining, number: int, seed: int) -> JSON:
@@ -35,6 +37,18 @@ def horizon(pretraining: Pretraining) -> Horizon:
     names = [stage.name for stage in pretraining.stages]
     decay = pretraining.schedule.decay_from_stage
     return Horizon(pretraining.steps, None if decay is None else first_step(pretraining, names.index(decay)))
+
+
+def open_batches(tokens: Reader, stage: Stage, seed: int) -> StageBatches:
+    """Open a token artifact as the batches of a stage; BadInput if a source cannot give its share."""
+    kind = token_type(tokens.manifest.counts["vocabulary_size"]).name
+    streams, ranges = {}, {}
+    for entry in stage.mixture:
+        path = f"tokens/{entry.source}/train.bin"
+        streams[entry.source] = StreamFile(tokens.store.root, f"{tokens.folder}/{path}", tokens.manifest.file(path).sha256, kind)
+        ranges[entry.source] = portion_range(read_index(tokens.path(f"tokens/{entry.source}/train.index.jsonl.zst")), entry.portion)
+    check_supply(stage, ranges)
+    return StageBatches(stage, seed, streams, ranges)
 
 
 def stage_job(

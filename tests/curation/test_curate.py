@@ -7,7 +7,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fastwarc.warc import WarcRecord, WarcRecordType
 
 from recipes.errors import BadInput
 from recipes.schema import Curation
@@ -46,6 +45,15 @@ def write_jsonl(path: Path, rows: list) -> str:
     return str(path)
 
 
+def warc_record(page: str) -> bytes:
+    http = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + page.encode()
+    head = (
+        "WARC/1.0\r\nWARC-Type: response\r\nWARC-Record-ID: <urn:uuid:0>\r\nWARC-Date: 2026-01-01T00:00:00Z\r\n"
+        f"Content-Type: application/http; msgtype=response\r\nContent-Length: {len(http)}\r\n\r\n"
+    )
+    return gzip.compress(head.encode() + http + b"\r\n\r\n")
+
+
 def test_each_planted_fault_is_removed_for_its_own_reason(tmp_path: Path):
     near = TEXTS[2].replace("word 15841", "vixen")
     first = write_jsonl(tmp_path / "a.jsonl", [[TEXTS[0]], [TEXTS[1]], [TEXTS[2]], ["too short"], [TEXTS[0]], "{broken"])
@@ -78,7 +86,7 @@ def test_curating_what_was_kept_keeps_it_all(tmp_path: Path):
     assert sorted(again[2]["a"]) == sorted(once[2]["a"])
 
 
-@pytest.mark.parametrize("kind", ["jsonl.gz", "parquet", "warc", "text"])
+@pytest.mark.parametrize("kind", ["jsonl.gz", "parquet", "warc.gz", "text"])
 def test_a_users_own_files_of_every_format_are_read(tmp_path: Path, kind: str):
     path = tmp_path / f"own.{kind}"
     if kind == "jsonl.gz":
@@ -88,13 +96,7 @@ def test_a_users_own_files_of_every_format_are_read(tmp_path: Path, kind: str):
     elif kind == "text":
         path.write_text(TEXTS[0])
     else:
-        with path.open("wb") as file:
-            for text in TEXTS:
-                record = WarcRecord()
-                record.init_headers(record_type=WarcRecordType.response)
-                page = f"<html><body><main><p>{text}</p></main></body></html>".encode()
-                record.set_bytes_content(b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + page)
-                record.write(file, checksum_data=True)
+        path.write_bytes(b"".join(warc_record(f"<html><body><main><p>{text}</p></main></body></html>") for text in TEXTS))
     counts, _, kept, _ = run(section([{"name": "a", "location": str(path), "format": kind.split(".")[0]}]), tmp_path / "out")
     expected = [TEXTS[0]] if kind == "text" else TEXTS
     assert counts["documents_kept"] == len(expected)

@@ -1,0 +1,139 @@
+"""The engine on real Ray and DeepSpeed, against a plain float32 loop, at one and two workers, and after a kill."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from recipes.errors import BadInput
+from recipes.schema import AdamW, Model, Schedule
+from tasks.artifacts.manifest import Manifest, write_manifest
+from tasks.artifacts.store import Store
+from tasks.engine.job import Job
+from tasks.engine.schedule import Horizon, learning_rate
+from tasks.runtime.cluster import Profile
+from tasks.runtime.tracking import Tracking
+
+MODEL = Model(
+    family="llama", vocabulary_size=64, hidden_size=32, intermediate_size=64, layers=2, heads=4, kv_heads=2, head_size=8, context_tokens=32,
+    rope_theta=10000.0, norm_eps=1e-5, tied_embeddings=True, sliding_window=None, initialization="scratch", initializer_range=0.05,
+)  # fmt: skip
+OPTIMIZER = AdamW(peak_learning_rate=5e-3, beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, max_gradient_norm=0.5)
+SCHEDULE = Schedule(form="cosine", warmup_steps=3, final_fraction=0.1)
+STEPS, UNITS, TOKENS = 8, 4, 16
+
+
+def batches(steps: int, offset: int, die_at: int = -1, marker: str = ""):
+    """Random batches with masked labels, made where Ray can send them: as a class by value."""
+
+    class RandomBatches:
+        def __init__(self):
+            self.steps, self.units = steps, UNITS
+
+        def _batch(self, step):
+            chance = torch.Generator().manual_seed(1000 + offset + step)
+            ids = torch.randint(0, 64, (UNITS, TOKENS + 1), generator=chance)
+            labels = ids[:, 1:].clone()
+            labels[torch.rand(labels.shape, generator=chance) < 0.3] = -100  # rows differ in their number of targets
+            return ids[:, :-1].contiguous(), labels
+
+        def targets(self, step):
+            return int((self._batch(step)[1] != -100).sum())
+
+        def load(self, step, units):
+            if step == die_at and not os.path.exists(marker):
+                open(marker, "w").close()
+                os._exit(9)
+            ids, labels = self._batch(step)
+            return [(ids[units], labels[units])]
+
+    return RandomBatches()
+
+
+def job(root: Path, name: str, data, first_step: int = 0, parent: str | None = None, keep: bool = True) -> Job:
+    return Job(
+        stage=name, seed=1, model=MODEL, precision="float32", optimizer=OPTIMIZER, schedule=SCHEDULE, horizon=Horizon(2 * STEPS), batches=data,
+        first_step=first_step, tokens_per_step=UNITS * TOKENS, checkpoint_every_steps=3, parent_folder=parent, keep_optimizer_state=keep,
+        store=str(root), working_folder=f"working/{name}", final_folder=f"checkpoint/{name}",
+    )  # fmt: skip
+
+
+def train(root: Path, workers: int, the_job: Job) -> tuple[dict[str, torch.Tensor], list[float]]:
+    from tasks.engine.launch import run_job
+
+    files, rows, world = run_job(the_job, Profile("local", workers, 1, 0, 1, TOKENS), Tracking("", ""), str(root / "ray"))
+    assert world == workers
+    sealed = Manifest(
+        kind="checkpoint", name=the_job.stage, version="1", digest="", identity={}, files=files, counts={}, details={}, recorded={}, records=[]
+    )  # fmt: skip
+    write_manifest(Store(str(root)), the_job.final_folder, sealed)
+    return load_file(root / the_job.final_folder / "model.safetensors"), [row["loss"] for row in rows]
+
+
+def plain_loop(parts: list[tuple[object, bool]]) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """The same training without Ray, DeepSpeed or micro-batches: stages of (batches, keep optimizer state)."""
+    from tasks.model.decoder import Decoder
+
+    model = Decoder(MODEL)
+    model.initialize(1)
+    losses, step = [], 0
+    optimizer = None
+    for data, keep in parts:
+        if optimizer is None or not keep:
+            groups = [[p for p in model.parameters() if p.ndim >= 2], [p for p in model.parameters() if p.ndim < 2]]
+            optimizer = torch.optim.AdamW(
+                [{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0.0}], betas=(0.9, 0.95), eps=1e-8, lr=0.0
+            )
+        for local in range(data.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(SCHEDULE, OPTIMIZER.peak_learning_rate, Horizon(2 * STEPS), step)
+            loss = model(data.load(local, list(range(UNITS)))) / data.targets(local)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+            step += 1
+    return model.state_dict(), losses
+
+
+def assert_close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], tolerance: float) -> None:
+    assert set(ours) == set(theirs)
+    worst = max((ours[name] - theirs[name]).abs().max().item() for name in ours)
+    assert worst <= tolerance, worst
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_two_stages_equal_a_plain_float32_loop(tmp_path: Path, workers: int):
+    _, first = train(tmp_path, workers, job(tmp_path, "one", batches(STEPS, 0)))
+    weights, second = train(tmp_path, workers, job(tmp_path, "two", batches(STEPS, 500), first_step=STEPS, parent="checkpoint/one"))
+    expected, losses = plain_loop([(batches(STEPS, 0), True), (batches(STEPS, 500), True)])
+    assert [*first, *second] == pytest.approx(losses, abs=2e-5)
+    assert_close(weights, expected, 2e-5)
+    probe = load_file(tmp_path / "checkpoint/two/probe.safetensors")
+    from tasks.model.decoder import Decoder
+
+    model = Decoder(MODEL)
+    model.load_state_dict(weights)
+    with torch.no_grad():
+        assert torch.allclose(model.logits(probe["ids"]), probe["logits"], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_changes_nothing_and_no_step_counts_twice(tmp_path: Path):
+    undisturbed, losses = train(tmp_path / "calm", 2, job(tmp_path / "calm", "run", batches(STEPS, 0)))
+    marker = str(tmp_path / "died")
+    weights, again = train(tmp_path / "killed", 2, job(tmp_path / "killed", "run", batches(STEPS, 0, die_at=5, marker=marker)))
+    assert os.path.exists(marker), "the worker was to die at step 5"
+    assert again == losses and len(losses) == STEPS
+    assert all(torch.equal(weights[name], undisturbed[name]) for name in weights)
+
+
+def test_a_batch_that_the_workers_cannot_share_is_refused_before_ray_starts(tmp_path: Path):
+    from tasks.engine.launch import run_job
+
+    with pytest.raises(BadInput, match=r"stage 'run': a batch of 4 units cannot be dealt to 3 workers equally"):
+        run_job(job(tmp_path, "run", batches(STEPS, 0)), Profile("local", 3, 1, 0, 1, TOKENS), Tracking("", ""), str(tmp_path))

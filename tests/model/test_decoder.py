@@ -1,0 +1,96 @@
+"""The decoder against `transformers`' own, on the same weights."""
+
+import pytest
+import torch
+
+from recipes.schema import Model
+from tasks.model.decoder import LOSS_CHUNK_TOKENS, Decoder
+from tasks.model.export import model_config
+
+BASE = dict(
+    vocabulary_size=97, hidden_size=48, intermediate_size=80, layers=3, heads=4, kv_heads=2, head_size=16, context_tokens=64, rope_theta=10000.0,
+    norm_eps=1e-5, initialization="scratch", initializer_range=0.05,
+)  # fmt: skip
+
+
+def make(family: str = "llama", tied: bool = True, window: int | None = None) -> Model:
+    return Model(family=family, tied_embeddings=tied, sliding_window=window, **BASE)
+
+
+def reference(model: Model, weights: dict[str, torch.Tensor]):
+    from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+
+    config, cls = {"llama": (LlamaConfig, LlamaForCausalLM), "mistral": (MistralConfig, MistralForCausalLM)}[model.family]
+    settings = {key: value for key, value in model_config(model, {}).items() if key not in ("architectures", "model_type", "dtype")}
+    network = cls(config(**settings)).eval()
+    missing, unexpected = network.load_state_dict(weights, strict=False)
+    assert not unexpected and set(missing) <= {"lm_head.weight"}
+    if model.tied_embeddings:
+        network.tie_weights()
+    return network
+
+
+@pytest.mark.parametrize(("family", "tied", "window"), [("llama", True, None), ("llama", False, None), ("mistral", False, 8), ("mistral", True, 64)])
+def test_logits_equal_transformers_in_float32(family, tied, window):
+    model = make(family, tied, window)
+    decoder = Decoder(model)
+    decoder.initialize(3)
+    ids = torch.randint(0, 97, (2, 40), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        ours, theirs = decoder.logits(ids), reference(model, decoder.state_dict())(ids).logits
+    assert torch.allclose(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_a_sliding_window_hides_what_lies_behind_it():
+    model = make("mistral", False, 8)
+    decoder = Decoder(model)
+    decoder.initialize(3)
+    ids = torch.randint(0, 97, (1, 40), generator=torch.Generator().manual_seed(2))
+    changed = ids.clone()
+    changed[0, 0] = (ids[0, 0] + 1) % 97
+    with torch.no_grad():
+        same = torch.isclose(decoder.logits(ids), decoder.logits(changed), atol=1e-6).all(-1)[0]
+    reach = 3 * (8 - 1)  # three layers of seven steps back
+    assert same[reach + 1 :].all() and not same[: reach + 1].all()
+
+
+def test_the_loss_is_the_sum_over_target_tokens_and_padding_does_not_count():
+    decoder = Decoder(make())
+    decoder.initialize(3)
+    ids = torch.randint(0, 97, (2, 20), generator=torch.Generator().manual_seed(1))
+    labels = torch.randint(0, 97, (2, 20), generator=torch.Generator().manual_seed(2))
+    labels[1, 10:] = -100
+    with torch.no_grad():
+        log = decoder.logits(ids).log_softmax(-1)
+        expected = -sum(log[b, t, labels[b, t]] for b in range(2) for t in range(20) if labels[b, t] != -100)
+        assert torch.isclose(decoder([(ids, labels)]), expected, rtol=1e-5)
+        halves = decoder([(ids[:1], labels[:1]), (ids[1:], labels[1:])])
+    assert torch.isclose(halves, expected, rtol=1e-5)
+
+
+def test_the_chunked_loss_has_the_plain_losss_value_and_gradients():
+    rows = LOSS_CHUNK_TOKENS // 40 + 2  # more than one chunk
+    ids = torch.randint(0, 97, (rows, 40), generator=torch.Generator().manual_seed(1))
+    results = []
+    for split in (False, True):
+        decoder = Decoder(make())
+        decoder.initialize(3)
+        groups = [(ids, ids)] if not split else [(ids[:50], ids[:50]), (ids[50:], ids[50:])]
+        loss = decoder(groups)
+        loss.backward()
+        results.append((loss.detach(), decoder.model.embed_tokens.weight.grad))
+    assert torch.isclose(results[0][0], results[1][0], rtol=1e-6)
+    assert torch.allclose(results[0][1], results[1][1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_closed_form_parameter_count_is_the_networks(tied):
+    model = make(tied=tied)
+    assert sum(p.numel() for p in Decoder(model).parameters()) == model.parameter_count()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    one, two, other = (Decoder(make()) for _ in range(3))
+    one.initialize(1), two.initialize(1), other.initialize(2)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert not torch.equal(one.model.embed_tokens.weight, other.model.embed_tokens.weight)
