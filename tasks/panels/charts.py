@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from tasks.panels.drawing import COLOURS, WIDTH, circle, colour, diamond, rect, rule, svg, text
 from tasks.panels.formats import count, decimal, share, shortened, text_width, tick_texts, ticks
 
-ROW, BAR, GAP, MAX_LABEL = 25, 16, 10, 210
+ROW, BAR, GAP, MAX_LABEL = 25, 16, 10, 270
 
 
 def label_column(labels: Sequence[str]) -> float:
@@ -152,7 +152,7 @@ def histogram(
     levels = [value for value in ticks(0, max(totals) or 1, 3) if value == int(value)]
     written = tick_texts(levels)
     left, top, bottom = max(text_width(value, 11) for value in written) + 8, 8, height - 36
-    right = width - text_width(tick_texts([edges[bins]])[0], 11) / 2 - 2
+    right = width - text_width(edge_texts([edges[bins]])[0], 11) / 2 - 2
     step, scale = (right - left) / bins, (bottom - top) / (max(totals) or 1)
     body = []
     for value, words in zip(levels, written, strict=True):
@@ -163,7 +163,7 @@ def histogram(
         for number, (name, counts) in enumerate(series.items()):
             size = counts[index] * scale
             y -= size
-            span = f"{tick_texts([edges[index]])[0]} to {tick_texts([edges[index + 1]])[0]}"
+            span = f"{edges[index]:,g} to {edges[index + 1]:,g}"
             if size:
                 tip = f"{span}: {count(counts[index])} {unit}{f' {name}' if name else ''}"
                 body.append(rect(left + index * step + 0.5, y, step - 1, size, f"c{colour(number)}", tip))
@@ -174,10 +174,17 @@ def histogram(
 
 def edge_labels(edges: list[float], left: float, step: float, y: float) -> list[str]:
     """Label as many bin borders as fit without touching."""
-    written = tick_texts(edges)
-    widest = max(text_width(words, 11) for words in written) + 10
+    written = edge_texts(edges)
+    widest = max(text_width(words, 11) for words in written) + 8
     every = max(1, -int(-widest // step))
     return [text(left + index * step, y, written[index], "tick", "middle") for index in range(0, len(edges), every)]
+
+
+def edge_texts(edges: list[float]) -> list[str]:
+    """Write bin borders; powers of two as chunk lengths are spoken of, 2048 as 2K."""
+    if all(edge == 0 or (edge >= 1 and float(edge).is_integer() and int(edge) & (int(edge) - 1) == 0) for edge in edges):
+        return [f"{int(edge) // 1024:,}K" if edge >= 1024 else f"{int(edge)}" for edge in edges]
+    return tick_texts(edges)
 
 
 @dataclass(frozen=True)
@@ -198,13 +205,11 @@ class DotRow:
     reported: Sequence[float | None] = field(default_factory=list)
 
 
-def dot_plot(rows: Sequence[DotRow], names: Sequence[str], label: str, x_label: str) -> str:
-    """Draw measured values with error bars on one axis from zero, and write them in columns at the right."""
+def dot_plot(rows: Sequence[DotRow], names: Sequence[str], label: str, x_label: str, high: float) -> str:
+    """Draw measured values with error bars on one axis from zero to `high`, and write them in columns at the right."""
     column, columns = label_column([row.label for row in rows]), 92 * len(names)
-    reach = [dot.value + (dot.error or 0) for row in rows for dot in row.dots if dot]
-    marks = [mark for row in rows for mark in [row.chance, *row.reported] if mark is not None]
     top, height, right = 22, 15 * max(len(names), 1) + 8, WIDTH - columns - GAP
-    high = max([*reach, *marks, 1]) * 1.02
+    high = max(high, 1) * 1.02
     scale = (right - column) / high
     bottom = top + height * len(rows)
     levels = ticks(0, high, 6)

@@ -7,7 +7,7 @@ from tasks.panels.drawing import WIDTH, area, colour, polyline, rect, rule, svg,
 from tasks.panels.formats import count, decimal, is_number, shortened, text_width, tick_texts, ticks
 
 Point = tuple[float, float]
-TIPS = 60
+TIPS, END_SIZE = 60, 12.5
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def buckets(points: Sequence[Point], most: int) -> list[Bucket]:
 class Frame:
     """The plotting area: data to positions."""
 
-    def __init__(self, points: Sequence[Point], size: tuple[float, float], from_zero: bool, top: float) -> None:
+    def __init__(self, points: Sequence[Point], size: tuple[float, float], from_zero: bool, top: float, reserved: float) -> None:
         xs, ys = [x for x, _ in points], [y for _, y in points]
         self.x_low, self.x_high = min(xs), max(xs)
         low, high = min(ys), max(ys)
@@ -56,7 +56,7 @@ class Frame:
         self.width, self.height, self.top = size[0], size[1], top
         self.levels = ticks(self.y_low, self.y_high, 4)
         self.left = max((text_width(written, 11) for written in tick_texts(self.levels)), default=0) + 8
-        self.right, self.bottom = size[0] - 12, size[1] - 36
+        self.right, self.bottom = size[0] - reserved, size[1] - 36
 
     def x(self, value: float) -> float:
         """Place a value on the horizontal axis."""
@@ -76,7 +76,7 @@ class Frame:
                 text(self.left - 6, self.y(value) + 4, written, "tick", "end"),
             ]
         body.append(rule(self.left, self.bottom, self.right, self.bottom, "axis"))
-        marks = ticks(self.x_low, self.x_high, max(2, int((self.right - self.left) // 90)))
+        marks = ticks(self.x_low, self.x_high, max(3, int((self.right - self.left) // 90)))
         for value, written in zip(marks, tick_texts(marks), strict=True):
             half = text_width(written, 11) / 2
             x = self.x(value)
@@ -97,31 +97,23 @@ def line_chart(
     More points than a third of the width are thinned to their mean, with the range of each bucket as a tint behind the line.
     """
     lines = [(number, one.name, one.drawable()) for number, one in enumerate(series)]
+    lines = [line for line in lines if line[2]]
     points = [point for _, _, drawable in lines for point in drawable]
     if not points:
         return svg(size[0], 30, [text(0, 20, "nothing to show: no finite values were recorded", "muted")], label)
-    named = any(name for _, name in boundaries)
-    frame = Frame(points, size, from_zero, top=24 if named else 16)
+    most = int(size[0] / 3)
+    thinned = [(number, name, buckets(drawable, most)) for number, name, drawable in lines]
+    ends = [(thin[-1].mean, f"{name} {decimal(thin[-1].mean)}".strip(), colour(number)) for number, name, thin in thinned]
+    reserved = max(text_width(written, END_SIZE) for _, written, _ in ends) + 8
+    frame = Frame(points, size, from_zero, top=24 if any(name for _, name in boundaries) else 16, reserved=reserved)
     body = [*frame.axes(x_label), *boundary_lines(frame, boundaries)]
-    most = int((frame.right - frame.left) / 3)
-    ends: list[tuple[float, float, str, str]] = []
-    for number, name, drawable in lines:
-        if not drawable:
-            continue
-        thin = buckets(drawable, most)
-        if len(thin) < len(drawable):
-            body.append(
-                area(
-                    [(frame.x(b.x), frame.y(b.high)) for b in thin],
-                    [(frame.x(b.x), frame.y(b.low)) for b in thin],
-                    f"band c{colour(number)}",
-                )
-            )
+    for number, _, thin in thinned:
+        if len(points) > most:
+            upper, lower = [(frame.x(b.x), frame.y(b.high)) for b in thin], [(frame.x(b.x), frame.y(b.low)) for b in thin]
+            body.append(area(upper, lower, f"band c{colour(number)}"))
         body.append(polyline([(frame.x(b.x), frame.y(b.mean)) for b in thin], f"curve s{colour(number)}"))
-        last = f"{name} {decimal(thin[-1].mean)}".strip()
-        ends.append((frame.x(thin[-1].x), frame.y(thin[-1].mean), last, f"halo value t{colour(number)}"))
     body += end_labels(ends, frame)
-    return svg(size[0], size[1], [*body, *tips(frame, lines, x_label)], label)
+    return svg(size[0], size[1], [*body, *tips(frame, [(name or label, thin) for _, name, thin in thinned], x_label)], label)
 
 
 def boundary_lines(frame: Frame, boundaries: Sequence[tuple[float, str]]) -> list[str]:
@@ -137,27 +129,24 @@ def boundary_lines(frame: Frame, boundaries: Sequence[tuple[float, str]]) -> lis
     return body
 
 
-def end_labels(ends: Sequence[tuple[float, float, str, str]], frame: Frame) -> list[str]:
-    """Write each line's name and last value just above its end, pushed apart so that none covers another."""
+def end_labels(ends: Sequence[tuple[float, str, str]], frame: Frame) -> list[str]:
+    """Write each line's name and last value beside its end, pushed apart so that none covers another."""
     body, taken = [], frame.top - 20
-    for x, y, written, classes in sorted(ends, key=lambda end: end[1]):
-        at = max(y - 8, taken + 13, frame.top + 2)
-        taken = at
-        body.append(text(x, at, written, classes, "end"))
+    for value, written, shade in sorted(ends, key=lambda end: -end[0]):
+        taken = max(frame.y(value) + 4, taken + 14)
+        body.append(text(frame.right + 6, taken, written, f"end t{shade}"))
     return body
 
 
-def tips(frame: Frame, lines: Sequence[tuple[int, str, list[Point]]], x_label: str) -> list[str]:
+def tips(frame: Frame, lines: Sequence[tuple[str, list[Bucket]]], x_label: str) -> list[str]:
     """Lay invisible strips over the chart, whose tooltips say the values below."""
-    longest = max((drawable for _, _, drawable in lines), key=len)
-    strips = buckets(longest, TIPS if frame.width > 400 else TIPS // 3)
+    longest = max((thin for _, thin in lines), key=len)
+    strips = longest[:: max(1, -(-len(longest) // (TIPS if frame.width > 400 else TIPS // 3)))]
     step = (frame.right - frame.left) / len(strips)
     body = []
     for strip in strips:
         said = [f"{x_label} {count(strip.x)}"]
-        for _, name, drawable in lines:
-            if drawable:
-                nearest = min(drawable, key=lambda point: abs(point[0] - strip.x))
-                said.append(f"{name or 'value'} {decimal(nearest[1])}")
+        for name, thin in lines:
+            said.append(f"{name} {decimal(min(thin, key=lambda bucket: abs(bucket.x - strip.x)).mean)}")
         body.append(rect(frame.x(strip.x) - step / 2, frame.top, step, frame.bottom - frame.top, "strip", " · ".join(said)))
     return body

@@ -32,7 +32,12 @@ def decimal(value: float) -> str:
     """Write a measurement with about four significant digits."""
     if value == 0 or 0.001 <= abs(value) < 1000:
         return f"{value:.{3 if abs(value) < 10 else 2 if abs(value) < 100 else 1}f}"
-    return count(value) if abs(value) >= 1000 else f"{value:.2g}"
+    return count(value) if abs(value) >= 1000 else scientific(value)
+
+
+def scientific(value: float) -> str:
+    """Write a very small number: 0.00043 becomes 4.3e-4."""
+    return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def share(part: float, whole: float) -> str:
@@ -60,11 +65,11 @@ def text_width(text: str, size: float = 12) -> float:
     units = 0.0
     for letter in text:
         if letter in NARROW:
-            units += 0.34
+            units += 0.36
         elif letter in WIDE:
             units += 0.9
         else:
-            units += 1.0 if ord(letter) > 0x2E80 else 0.68 if letter.isupper() else 0.57
+            units += 1.0 if ord(letter) > 0x2E80 else 0.72 if letter.isupper() else 0.62
     return units * size
 
 
@@ -78,21 +83,21 @@ def shortened(text: str, width: float, size: float = 12) -> str:
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Return round numbers that span a range: steps of 1, 2, 2.5 or 5 times a power of ten, none outside of it."""
+    """Return about as many round numbers within a range as asked for: steps of 1, 2, 2.5 or 5 times a power of ten."""
     if not high > low:
         return [low]
-    rough = (high - low) / max(about, 1)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    power = math.floor(math.log10((high - low) / max(about, 1)))
+    steps = [factor * 10.0 ** (power + more) for more in (0, 1) for factor in (1, 2, 2.5, 5)]
+    step = min(steps, key=lambda step: abs(math.floor(high / step + 1e-9) - math.ceil(low / step - 1e-9) + 1 - about))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(index * step, 12 - math.floor(math.log10(step))) for index in range(first, last + 1)]
+    return [round(index * step, 12 - power) for index in range(first, last + 1)]
 
 
 def tick_texts(values: list[float]) -> list[str]:
     """Write the ticks of one axis in the same form: as few decimals as tell them apart."""
     largest = max((abs(value) for value in values), default=0)
     if 0 < largest < 0.01:
-        return ["0" if value == 0 else f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-") for value in values]
+        return ["0" if value == 0 else scientific(value).replace(".0e", "e") for value in values]
     if largest >= 10_000:
         return [compact(value) for value in values]
     digits = next((n for n in range(5) if all(abs(value - round(value, n)) < 1e-9 for value in values)), 5)

@@ -49,6 +49,7 @@ def benchmarks(
     measured: Sequence[dict[tuple[str, str, int], dict[str, Any]]], keys: Sequence[tuple[str, str, int]], names: Sequence[str]
 ) -> str:
     """Draw a row of dots for each benchmark, a suite at a time."""
+    high = max((value for own in measured for one in own.values() for value in reach(one)), default=1.0)
     figures = []
     for suite in dict.fromkeys(key[0] for key in keys):
         rows = []
@@ -58,11 +59,17 @@ def benchmarks(
             chance = next((value for one in found if one and (value := number(one.get("chance"))) is not None), None)
             reported = [number(one.get("reported")) if one else None for one in found]
             if any(dots):
-                rows.append(DotRow(f"{key[1]}, {key[2]} shots" if key[2] else key[1], dots, chance, reported))
+                rows.append(DotRow(f"{key[1]}, {key[2]}-shot" if key[2] else key[1], dots, chance, reported))
         if rows:
             note = NOTE + (REPORTED if any(value is not None for row in rows for value in row.reported) else "")
-            figures.append(figure(f"Benchmarks: {suite}", dot_plot(rows, names, f"Scores of suite {suite}", "score, %"), note))
+            figures.append(figure(f"Benchmarks: {suite}", dot_plot(rows, names, f"Scores of suite {suite}", "score, %", high), note))
     return "\n".join(figures)
+
+
+def reach(benchmark: dict[str, Any]) -> list[float]:
+    """Return the values that one axis for all suites must reach."""
+    score, error = number(benchmark.get("score")) or 0.0, number(benchmark.get("stderr")) or 0.0
+    return [score + error, number(benchmark.get("chance")) or 0.0, number(benchmark.get("reported")) or 0.0]
 
 
 def dot_of(benchmark: dict[str, Any] | None) -> Dot | None:

@@ -57,7 +57,7 @@ RULES = """
 .reynard text{fill:var(--ink)}
 .reynard .chart .tick{fill:var(--soft);font-size:11px}.reynard .chart .muted{fill:var(--soft)}
 .reynard .chart .small{font-size:11px}.reynard .chart .inside{font-size:11px}
-.reynard .chart .halo{paint-order:stroke;stroke:var(--paper);stroke-width:4px;stroke-linejoin:round;font-weight:600}
+.reynard .chart .end{font-weight:600}
 .reynard .grid{stroke:var(--grid);stroke-width:1}.reynard .hair{stroke:var(--hair);stroke-width:.75}.reynard .axis{stroke:var(--soft);stroke-width:1}
 .reynard .boundary{stroke:var(--soft);stroke-width:1;stroke-dasharray:2 3}
 .reynard .curve{fill:none;stroke-width:1.6;stroke-linejoin:round}.reynard .curve.dot{stroke-width:3}
@@ -65,7 +65,7 @@ RULES = """
 .reynard .strip{fill:transparent}.reynard .strip:hover{fill:var(--ink);fill-opacity:.07}
 .reynard .error{stroke-width:2;opacity:.55}.reynard .chance{fill:var(--soft);opacity:.65}
 .reynard .reported{fill:var(--paper);stroke-width:1.8}
-.reynard .multiples{display:grid;grid-template-columns:repeat(auto-fill,minmax(210px,1fr));gap:6px 22px;margin:0 0 30px}
+.reynard .multiples{display:grid;grid-template-columns:repeat(auto-fill,minmax(226px,1fr));gap:6px 22px;margin:0 0 30px}
 .reynard .multiples figure{margin:0 0 12px}.reynard .multiples figcaption{font-size:13px;overflow-wrap:anywhere}
 .reynard .legend{display:flex;flex-wrap:wrap;gap:3px 16px;font-size:13px;margin:0 0 8px}
 .reynard .legend span{display:inline-flex;align-items:center;gap:6px}.reynard .legend i{width:11px;height:11px;border-radius:2px;flex:none}
@@ -91,7 +91,7 @@ html{scroll-behavior:smooth}body{margin:0;background:var(--paper)}
 .page>header{border-bottom:1px solid var(--hair);padding-bottom:22px;margin-bottom:30px}
 .page h1{font-size:32px;line-height:1.15;margin:0;letter-spacing:-.02em;font-weight:700;overflow-wrap:anywhere}
 .page .subtitle{color:var(--soft);font-size:16px;margin:6px 0 0;max-width:80ch}
-.page .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(165px,1fr));gap:16px 26px;margin:22px 0 0}
+.page .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(190px,1fr));gap:16px 26px;margin:22px 0 0}
 .page .facts dt{color:var(--soft);font-size:13px}.page .facts dd{margin:0;font-size:17px;font-weight:600;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 .page .facts .long{grid-column:span 2;font-size:inherit}.page .facts .long dd{font-size:13px;font-weight:400;line-height:1.5}
 .page .columns{display:grid;grid-template-columns:170px minmax(0,1fr);gap:44px}

@@ -5,7 +5,7 @@ from typing import Any
 from tasks.artifacts.manifest import Manifest
 from tasks.panels.charts import bars, histogram, stacked_bars
 from tasks.panels.drawing import SMALL_WIDTH
-from tasks.panels.formats import amount, compact, count, escaped, share
+from tasks.panels.formats import amount, count, escaped, share
 from tasks.panels.markup import figure, legend, multiples, panel, right, table
 
 HISTOGRAMS_SHOWN = 12
@@ -91,6 +91,6 @@ def tokenizer(data: dict[str, Any]) -> str:
     if not data:
         return ""
     pieces = data.get("pieces")
-    written = f"{compact(pieces)} pieces" if isinstance(pieces, int | float) else ""
+    written = f"{count(pieces)} pieces" if isinstance(pieces, int | float) else ""
     said = [str(data.get("type", "")), written, str(data.get("licence") or ""), f"sha256 {str(data.get('sha256', ''))[:16]}"]
     return f'<p class="note">Tokenizer: {escaped(" · ".join(part for part in said if part))}</p>'

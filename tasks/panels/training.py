@@ -25,7 +25,7 @@ def training(stages: Sequence[tuple[Manifest, Rows]]) -> str:
     rows = [row for _, own in stages for row in own if is_number(row.get("step"))]
     boundaries = stage_starts(stages, names)
     small = [figure(label, small_chart(rows, key, label, boundaries)) for key, label in SMALL if finite(row.get(key) for row in rows)]
-    loss = line_chart([Series("loss", [(row["step"], row.get("loss")) for row in rows])], "Loss over steps", "step", boundaries)
+    loss = line_chart([Series("", [(row["step"], row.get("loss")) for row in rows])], "Loss over steps", "step", boundaries)
     return panel(
         title, lead(stages, rows),
         figure("Loss over steps", loss, LOSS_NOTE),
@@ -107,10 +107,10 @@ def own(manifest: Manifest, what: str) -> int:
     return int(value) if is_number(value) else 0
 
 
-def chunks(by_source: dict[str, int]) -> Cell:
+def chunks(by_source: dict[str, int]) -> Markup:
     """Write chunk lengths: one number where all sources share it, else each length with its sources."""
     lengths = sorted({length for length in by_source.values()})
     if len(lengths) <= 1:
-        return lengths[0] if lengths else None
+        return Markup(count(lengths[0]) if lengths else "–")
     lines = (f"{count(length)}: {', '.join(sorted(name for name, own in by_source.items() if own == length))}" for length in lengths)
     return Markup("".join(f"<small>{escaped(line)}</small>" for line in lines))

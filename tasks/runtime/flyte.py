@@ -8,6 +8,7 @@ from typing import Any
 import flytekit
 from flytekit import Cache, task
 
+from tasks.panels.page import deck
 from tasks.runtime.code import code_digest
 
 # On one machine the artifact store is the cache: it is keyed by the same identities, and unlike a key-value file in the home
@@ -28,5 +29,5 @@ def control_task() -> Callable[[Callable[..., Any]], Any]:
 
 
 def show(name: str, fragment: str) -> None:
-    """Show an HTML fragment as a deck of the running task."""
-    flytekit.Deck(name, fragment)
+    """Show a panel as a deck of the running task."""
+    flytekit.Deck(name, deck([fragment]))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import sentencepiece
 
+from recipes.errors import BadInput
 from recipes.schema import Tokenization
 from tasks.artifacts.documents import read_lines, write_lines
 from tasks.artifacts.manifest import JSON
@@ -53,6 +54,11 @@ def tokenize(section: Tokenization, shards: Shards, scratch: Path, add: Add) -> 
         "documents": sum(row["documents"] for row in sources.values()),
         "vocabulary_size": section.vocabulary_size,
     }
+    if not counts["held_out_tokens"]:
+        raise BadInput(
+            f"tokenization.held_out_fraction {section.held_out_fraction} holds out none of {counts['documents']} documents, and evaluation needs some: "
+            "raise it, or add documents"
+        )
     tokenizer = {
         "type": "trained " + section.train.type if section.train else "given", "pieces": processor.vocab_size(), "licence": licence,
         "sha256": hashlib.sha256(data).hexdigest(), "bos": processor.bos_id(), "eos": processor.eos_id(),

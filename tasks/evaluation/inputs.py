@@ -1,0 +1,16 @@
+"""A token artifact to the held-out documents of every source."""
+
+from tasks.artifacts.token_streams import read_index, token_type
+from tasks.evaluation.evaluate import HeldOut
+from tasks.runtime.production import Reader
+
+
+def held_out_documents(tokens: Reader) -> list[HeldOut]:
+    """List every source's held-out stream with its documents' places and sizes."""
+    kind = token_type(tokens.manifest.counts["vocabulary_size"]).name
+    found = []
+    for source in sorted(tokens.manifest.details["sources"]):
+        index = read_index(tokens.path(f"tokens/{source}/held_out.index.jsonl.zst"))
+        documents = [(row["start"], row["tokens"], row["bytes"]) for row in index]
+        found.append(HeldOut(source, str(tokens.path(f"tokens/{source}/held_out.bin")), kind, documents))
+    return found
