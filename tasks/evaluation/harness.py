@@ -117,19 +117,25 @@ def metric_key(tasks: dict[str, "Task"], row: JSON) -> str:
 
 
 def load_model(folder: str, batch_size: int) -> "HFLM":
-    """Load an exported model in float32 on a CPU or bfloat16 on a GPU; RuntimeError if its tokenizer does not set one BOS in front."""
+    """Load an exported model in float32 on a CPU or bfloat16 on a GPU, with BOS in front of every prompt.
+
+    Only a tokenizer exported with `add_bos_token: false`, whose model never saw a BOS, goes without. RuntimeError if the tokenizer does
+    otherwise: transformers ignores the setting where a tokenizer has no post-processor, and a missing BOS costs points silently.
+    """
     import torch
     from lm_eval.models import huggingface
 
     huggingface.tqdm = Bar
     on_gpu = torch.cuda.is_available()
+    begins = json.loads((Path(folder) / "tokenizer_config.json").read_text()).get("add_bos_token", True)
     lm = huggingface.HFLM(
         pretrained=folder, device="cuda" if on_gpu else "cpu", dtype="bfloat16" if on_gpu else "float32", batch_size=batch_size,
-        add_bos_token=True, trust_remote_code=False, local_files_only=True,
+        add_bos_token=begins, trust_remote_code=False, local_files_only=True,
     )  # fmt: skip
     plain = lm.tokenizer.encode("a b", add_special_tokens=False)
-    if lm.tok_encode("a b") != [lm.tokenizer.bos_token_id, *plain]:
-        raise RuntimeError(f"the tokenizer in {folder} turns 'a b' into {lm.tok_encode('a b')}: expected BOS {lm.tokenizer.bos_token_id} and then {plain}")
+    wanted = [lm.tokenizer.bos_token_id, *plain] if begins else plain
+    if (found := lm.tok_encode("a b")) != wanted:
+        raise RuntimeError(f"the tokenizer in {folder} turns 'a b' into {found}, but with add_bos_token {begins} it should be {wanted}: export it again")
     return lm
 
 

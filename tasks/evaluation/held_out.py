@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from tasks.artifacts.manifest import JSON
 
-BATCH_TOKENS = 16_384  # padded tokens in a forward pass, unless one window is longer
+BATCH_TOKENS = {"cpu": 4_096, "cuda": 32_768}  # padded tokens in a forward pass, unless one window is longer; on a CPU what its caches like
 LOGIT_ROWS = 2_048  # positions whose logits over the vocabulary exist at a time
 
 
@@ -43,7 +43,7 @@ def source_bits(model: PreTrainedModel, source: JSON, context: int, report: Call
     cut = [window for start, size, _ in source["documents"] for window in windows(stream[start : start + size], context)]
     lengths = [len(window) for window in cut]
     nats, done = 0.0, 0
-    for batch in batches(lengths, BATCH_TOKENS):
+    for batch in batches(lengths, BATCH_TOKENS[model.device.type]):
         nats += _nats(model, [cut[position] for position in batch])
         done += sum(lengths[position] for position in batch)
         report(done / sum(lengths))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.panels.drawing import WIDTH, area, colour, polyline, rect, rule, svg, text
-from tasks.panels.formats import count, decimal, is_number, shortened, text_width, tick_texts, ticks
+from tasks.panels.formats import compact, count, decimal, is_number, shortened, text_width, tick_texts, ticks
 
 Point = tuple[float, float]
-TIPS, END_SIZE = 60, 12.5
+TIPS, END_SIZE = 60, 13.5
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ def line_chart(
         return svg(size[0], 30, [text(0, 20, "nothing to show: no finite values were recorded", "muted")], label)
     most = int(size[0] / 3)
     thinned = [(number, name, buckets(drawable, most)) for number, name, drawable in lines]
-    ends = [(thin[-1].mean, f"{name} {decimal(thin[-1].mean)}".strip(), colour(number)) for number, name, thin in thinned]
+    ends = [(thin[-1].mean, f"{name} {end_text(thin[-1].mean)}".strip(), colour(number)) for number, name, thin in thinned]
     reserved = max(text_width(written, END_SIZE) for _, written, _ in ends) + 8
-    frame = Frame(points, size, from_zero, top=24 if any(name for _, name in boundaries) else 16, reserved=reserved)
+    frame = Frame(points, size, from_zero, top=24 if any(name for _, name in boundaries) else 8, reserved=reserved)
     body = [*frame.axes(x_label), *boundary_lines(frame, boundaries)]
     for number, _, thin in thinned:
         if len(points) > most:
@@ -122,11 +122,16 @@ def boundary_lines(frame: Frame, boundaries: Sequence[tuple[float, str]]) -> lis
     body = []
     for index, (value, name) in enumerate(inside):
         x = frame.x(value)
-        until = frame.x(inside[index + 1][0]) if index + 1 < len(inside) else frame.right
+        until = frame.x(inside[index + 1][0]) if index + 1 < len(inside) else frame.width
         body.append(rule(x, frame.top - (14 if name else 0), x, frame.bottom, "boundary"))
         if name and until - x > 22:
             body.append(text(x + 4, frame.top - 5, shortened(name, until - x - 8), "label small"))
     return body
+
+
+def end_text(value: float) -> str:
+    """Write a line's last value, short enough for a margin."""
+    return compact(value) if abs(value) >= 10_000 else decimal(value)
 
 
 def end_labels(ends: Sequence[tuple[float, str, str]], frame: Frame) -> list[str]:

@@ -30,7 +30,7 @@ def compact(value: float) -> str:
 
 def decimal(value: float) -> str:
     """Write a measurement with about four significant digits."""
-    if value == 0 or 0.001 <= abs(value) < 1000:
+    if value == 0 or 0.01 <= abs(value) < 1000:
         return f"{value:.{3 if abs(value) < 10 else 2 if abs(value) < 100 else 1}f}"
     return count(value) if abs(value) >= 1000 else scientific(value)
 
@@ -112,3 +112,13 @@ def finite(values: Iterable[object]) -> list[float]:
 def is_number(value: object) -> bool:
     """Tell whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as 7s, 3m07s or 2h05m."""
+    whole = int(seconds + 0.5)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

@@ -68,12 +68,17 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], no
     )
 
 
+def breakable(name: str) -> Markup:
+    """Allow a long identifier to wrap after its underscores."""
+    return Markup(escaped(name).replace("_", "_<wbr/>"))
+
+
 def heat_table(
     title: str, corner: str, rows: Sequence[str], columns: Sequence[str], values: dict[tuple[str, str], int], note: str = ""
 ) -> Markup:
     """Write a matrix of counts whose cells are tinted by their size; an empty cell is a count of zero."""
     largest = max(values.values(), default=0) or 1
-    heads = "".join(f'<th scope="col" class="number">{escaped(name)}</th>' for name in columns)
+    heads = "".join(f'<th scope="col" class="number">{breakable(name)}</th>' for name in columns)
     body = []
     for row in rows:
         cells = []
@@ -82,11 +87,11 @@ def heat_table(
             level = min(4, int(5 * (value / largest) ** 0.5)) if value else 0
             shown, tint = (count(value), f" h{level}") if value else ("", "")
             cells.append(f'<td class="number{tint}">{shown}</td>')
-        body.append(f'<tr><th scope="row">{escaped(row)}</th>{"".join(cells)}</tr>')
+        body.append(f'<tr><th scope="row">{breakable(row)}</th>{"".join(cells)}</tr>')
     noted = f'<p class="note">{escaped(note)}</p>' if note else ""
     return Markup(
-        f'<figure>\n<figcaption>{escaped(title)}</figcaption>\n<div class="scroll"><table class="heat"><thead><tr><th scope="col">{escaped(corner)}</th>'
-        f"{heads}</tr></thead>\n<tbody>\n{''.join(body)}\n</tbody></table></div>\n{noted}</figure>"
+        f'<figure>\n<figcaption>{escaped(title)}</figcaption>\n<div class="scroll"><table class="heat"><thead><tr>'
+        f'<th scope="col">{escaped(corner)}</th>{heads}</tr></thead>\n<tbody>\n{"".join(body)}\n</tbody></table></div>\n{noted}</figure>'
     )
 
 

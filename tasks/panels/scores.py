@@ -36,13 +36,12 @@ def number(value: object) -> float | None:
 
 
 def lead(manifests: Sequence[Manifest], names: Sequence[str]) -> str:
-    """Say the bits per byte of every checkpoint in a sentence."""
-    said = [
-        f"{name} {decimal(bits)}"
-        for manifest, name in zip(manifests, names, strict=True)
-        if (bits := number(manifest.counts.get("bits_per_byte"))) is not None
-    ]
-    return f"Bits per byte on held-out text, lower is better: {', '.join(said)}." if said else "No checkpoint was scored."
+    """Say the bits per byte of every checkpoint in a sentence, and on which items the benchmarks ran."""
+    bits = [(name, number(manifest.counts.get("bits_per_byte"))) for manifest, name in zip(manifests, names, strict=True)]
+    said = [f"{name} {decimal(value)}" for name, value in bits if value is not None]
+    sentences = [f"Bits per byte on held-out text, lower is better: {', '.join(said)}." if said else "No checkpoint was scored."]
+    items = {str(manifest.details["items"]) for manifest in manifests if manifest.details.get("items")}
+    return " ".join(sentences + [f"Benchmark items: {', '.join(sorted(items))}."] * bool(items))
 
 
 def benchmarks(
@@ -50,7 +49,8 @@ def benchmarks(
 ) -> str:
     """Draw a row of dots for each benchmark, a suite at a time."""
     high = max((value for own in measured for one in own.values() for value in reach(one)), default=1.0)
-    figures = []
+    printed = any(number(one.get("reported")) is not None for own in measured for one in own.values())
+    figures: list[str] = []
     for suite in dict.fromkeys(key[0] for key in keys):
         rows = []
         for key in (key for key in keys if key[0] == suite):
@@ -61,7 +61,7 @@ def benchmarks(
             if any(dots):
                 rows.append(DotRow(f"{key[1]}, {key[2]}-shot" if key[2] else key[1], dots, chance, reported))
         if rows:
-            note = NOTE + (REPORTED if any(value is not None for row in rows for value in row.reported) else "")
+            note = (NOTE + (REPORTED if printed else "")) if not figures else ""
             figures.append(figure(f"Benchmarks: {suite}", dot_plot(rows, names, f"Scores of suite {suite}", "score, %", high), note))
     return "\n".join(figures)
 

@@ -1,23 +1,27 @@
 """The report's look: one style sheet for the page and for Flyte Decks, light and dark, on screen and on paper.
 
-Colours keep their lightness apart, so that they can be told from each other with any colour vision and in grey print.
+Hues follow Okabe and Ito's, so that neighbours in a chart can be told apart with any colour vision.
 `c` classes fill, `s` stroke, `t` write, `b` paint a background, `i` write on top of a fill.
 """
 
 LIGHT = {
     "paper": "#ffffff", "ink": "#1c2126", "soft": "#59636e", "hair": "#dfe3e8", "grid": "#eceff2", "tint": "#f5f7f9", "link": "#1f5fae",
     "good": "#14764f", "bad": "#b3261e",
-    "c0": "#2b68b1", "c1": "#e08214", "c2": "#17876d", "c3": "#a3407f", "c4": "#8fbce6", "c5": "#8a6d1b", "c6": "#f0c9a0", "crest": "#9aa4ae",
-    "t1": "#a85a00", "t4": "#3f76a8", "t6": "#96642f",
+    "c0": "#2b68b1", "c1": "#e08214", "c2": "#2aa885", "c3": "#93306f", "c4": "#8fbce6", "c5": "#7a6114", "c6": "#f0c9a0",
+    "crest": "#9aa4ae",
+    "t1": "#a85a00", "t2": "#16795f", "t4": "#3f76a8", "t6": "#96642f",
 }  # fmt: skip
 DARK = {
     "paper": "#14181c", "ink": "#e6eaee", "soft": "#a3adb7", "hair": "#333b43", "grid": "#262d34", "tint": "#1b2127", "link": "#8ab8f0",
     "good": "#5fcf9f", "bad": "#ff8f84",
-    "c0": "#6aa5ea", "c1": "#f2a03d", "c2": "#3fb596", "c3": "#d982b6", "c4": "#3d6a97", "c5": "#cdb25a", "c6": "#8a5a2a", "crest": "#7b8691",
-    "t1": "#f2a03d", "t4": "#7fadd9", "t6": "#cf9a63",
+    "c0": "#6aa5ea", "c1": "#f2a03d", "c2": "#5fd3b4", "c3": "#cf74ad", "c4": "#2f5478", "c5": "#ece29a", "c6": "#8a5a2a",
+    "crest": "#7b8691",
+    "t1": "#f2a03d", "t2": "#5fd3b4", "t4": "#7fadd9", "t6": "#cf9a63",
 }  # fmt: skip
-ON_FILL = {"0": ("#fff", "#10151a"), "1": ("#1c1206", "#1c1206"), "2": ("#fff", "#06140f"), "3": ("#fff", "#1a0a14"), "4": ("#0e2236", "#fff"),
-           "5": ("#fff", "#191402"), "6": ("#3a2104", "#fff"), "rest": ("#14181c", "#fff")}  # fmt: skip
+ON_FILL = {
+    "0": ("#fff", "#10151a"), "1": ("#1c1206", "#1c1206"), "2": ("#06140f", "#06140f"), "3": ("#fff", "#1a0a14"),
+    "4": ("#0e2236", "#fff"), "5": ("#fff", "#191402"), "6": ("#3a2104", "#fff"), "rest": ("#14181c", "#10151a"),
+}  # fmt: skip
 
 
 def variables(theme: dict[str, str], index: int) -> str:
@@ -35,7 +39,7 @@ def colour_rules() -> str:
             f".reynard .c{key}{{fill:var(--c{key})}}.reynard .s{key}{{stroke:var(--c{key})}}.reynard .t{key}{{fill:var({written})}}"
         )
         rules.append(f".reynard .b{key}{{background:var(--c{key})}}.reynard .i{key}{{fill:var(--i{key})}}")
-    heat = (12, 24, 38, 54, 72)
+    heat = (8, 16, 26, 37, 50)
     rules += [
         f".reynard .h{level}{{background:color-mix(in srgb,var(--c1) {percent}%,var(--paper))}}" for level, percent in enumerate(heat)
     ]
@@ -58,7 +62,8 @@ RULES = """
 .reynard .chart .tick{fill:var(--soft);font-size:11px}.reynard .chart .muted{fill:var(--soft)}
 .reynard .chart .small{font-size:11px}.reynard .chart .inside{font-size:11px}
 .reynard .chart .end{font-weight:600}
-.reynard .grid{stroke:var(--grid);stroke-width:1}.reynard .hair{stroke:var(--hair);stroke-width:.75}.reynard .axis{stroke:var(--soft);stroke-width:1}
+.reynard .grid{stroke:var(--grid);stroke-width:1}.reynard .hair{stroke:var(--hair);stroke-width:.75}
+.reynard .axis{stroke:var(--soft);stroke-width:1}
 .reynard .boundary{stroke:var(--soft);stroke-width:1;stroke-dasharray:2 3}
 .reynard .curve{fill:none;stroke-width:1.6;stroke-linejoin:round}.reynard .curve.dot{stroke-width:3}
 .reynard .band{opacity:.2}.reynard .faded{fill:var(--c0);opacity:.28}.reynard .edge{stroke:var(--paper);stroke-width:1}
@@ -80,6 +85,7 @@ RULES = """
 .reynard code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;font-size:12.5px;overflow-wrap:anywhere}
 .reynard .good{color:var(--good);font-weight:600;white-space:nowrap}.reynard .bad{color:var(--bad);font-weight:600;white-space:nowrap}
 .reynard details{border-top:1px solid var(--hair);padding:7px 0}.reynard details:last-of-type{border-bottom:1px solid var(--hair)}
+.reynard details+figure{margin-top:30px}.reynard figure+details{margin-top:-10px}
 .reynard summary{cursor:pointer;font-size:14px}
 .reynard blockquote{margin:10px 0 12px;padding:8px 14px;background:var(--tint);border-left:3px solid var(--hair);font-size:13px}
 .reynard blockquote p{margin:0;overflow-wrap:anywhere}.reynard blockquote footer{color:var(--soft);margin-top:4px;overflow-wrap:anywhere}
@@ -92,7 +98,8 @@ html{scroll-behavior:smooth}body{margin:0;background:var(--paper)}
 .page h1{font-size:32px;line-height:1.15;margin:0;letter-spacing:-.02em;font-weight:700;overflow-wrap:anywhere}
 .page .subtitle{color:var(--soft);font-size:16px;margin:6px 0 0;max-width:80ch}
 .page .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(190px,1fr));gap:16px 26px;margin:22px 0 0}
-.page .facts dt{color:var(--soft);font-size:13px}.page .facts dd{margin:0;font-size:17px;font-weight:600;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
+.page .facts dt{color:var(--soft);font-size:13px}
+.page .facts dd{margin:0;font-size:17px;font-weight:600;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 .page .facts .long{grid-column:span 2;font-size:inherit}.page .facts .long dd{font-size:13px;font-weight:400;line-height:1.5}
 .page .columns{display:grid;grid-template-columns:170px minmax(0,1fr);gap:44px}
 .page nav{position:sticky;top:24px;align-self:start;font-size:14px}
@@ -101,7 +108,8 @@ html{scroll-behavior:smooth}body{margin:0;background:var(--paper)}
 .page .panel{scroll-margin-top:20px}
 @media (max-width:1000px){.page{padding:26px 26px 40px}.page .columns{display:block}.page nav{position:static;margin:0 0 30px}
 .page nav p{display:none}.page nav ol{display:flex;flex-wrap:wrap;gap:2px 18px}}
-@media print{.page{padding:0;max-width:none}.page .columns{display:block}.page nav{display:none}.reynard figure,.reynard tr{break-inside:avoid}
+@media print{.page{padding:0;max-width:none}.page .columns{display:block}.page nav{display:none}
+.reynard figure,.reynard tr{break-inside:avoid}
 .reynard h2,.reynard figcaption{break-after:avoid}.reynard{font-size:12px}}
 """
 

@@ -7,9 +7,8 @@ from tasks.artifacts.manifest import Manifest
 from tasks.panels.charts import grouped_parts, stacked_bars
 from tasks.panels.curves import Series, line_chart
 from tasks.panels.drawing import SMALL_WIDTH
-from tasks.panels.formats import amount, compact, count, decimal, escaped, finite, is_number
+from tasks.panels.formats import amount, clock, compact, count, decimal, escaped, finite, is_number
 from tasks.panels.markup import Cell, Markup, figure, legend, multiples, panel, right, table
-from tasks.runtime.progress import clock
 
 LOSS_NOTE = "Cross-entropy of a training token, in nats. Where steps are many, the line is their mean and the tint their range."
 Rows = list[dict[str, Any]]

@@ -15,7 +15,7 @@ from tasks.panels.scores import scores
 from tasks.panels.tokens import tokens as tokens_panel
 from tasks.panels.training import training
 from tasks.runtime.production import Reader
-from tasks.runtime.progress import clock
+from tasks.panels.formats import clock
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.runtime.progress import clock
+from tasks.panels.formats import clock
 
 WIDTH, INDENT, GAP, MAX_LABEL = 100, 2, 3, 44
 PLACES = (

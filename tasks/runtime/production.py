@@ -27,7 +27,7 @@ from tasks.artifacts.handles import Handle, Run
 from tasks.artifacts.manifest import JSON, FileEntry, Manifest, content_digest, digest_of, read_manifest, write_manifest
 from tasks.artifacts.store import Store, open_store, sha256_file
 from tasks.runtime.code import ROOT, code_digest
-from tasks.runtime.progress import clock
+from tasks.panels.formats import clock
 from tasks.runtime.tracking import Tracking
 
 H = TypeVar("H", bound=Handle)

@@ -7,6 +7,8 @@ import sys
 import time
 from types import TracebackType
 
+from tasks.panels.formats import clock
+
 TERMINAL_SECONDS, LOG_SECONDS = 0.2, 5.0
 
 
@@ -16,16 +18,6 @@ def human(number: float) -> str:
         if abs(number) >= limit:
             return f"{number / limit:.3g}{suffix}"
     return f"{number:.3g}"
-
-
-def clock(seconds: float) -> str:
-    """Write a duration as 7s, 3m07s or 2h05m."""
-    whole = int(seconds + 0.5)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
 class Progress:

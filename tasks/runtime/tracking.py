@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 EXPERIMENT = "reynard"
-_unreachable: set[str] = set()
+BACK_OFF_SECONDS = 30.0
+_down_until: dict[str, float] = {}
 
 
 def client(uri: str) -> "MlflowClient":
@@ -43,15 +44,17 @@ def quiet_logs() -> Iterator[None]:
 
 
 def attempt(uri: str, call: Callable[[], T]) -> T | None:
-    """Run a tracking call; on failure warn once for each tracker and return None."""
-    if uri in _unreachable:
+    """Run a tracking call; on failure say so, return None, and leave that tracker alone for half a minute."""
+    if time.monotonic() < _down_until.get(uri, 0.0):
         return None
     try:
         return call()
-    except Exception as error:  # noqa: BLE001  whatever a tracker throws, the work goes on
-        _unreachable.add(uri)
-        print(f"! MLflow at {uri} failed ({type(error).__name__}: {str(error)[:200]}): going on without it, "
-              "metrics stay in the artifact store's journals", file=sys.stderr, flush=True)  # fmt: skip
+    except Exception as error:  # whatever a tracker throws, the work goes on
+        _down_until[uri] = time.monotonic() + BACK_OFF_SECONDS
+        print(
+            f"! MLflow at {uri} failed ({type(error).__name__}: {str(error)[:300]}): going on without it, metrics stay in the artifact store's journals",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
         return None
 
 

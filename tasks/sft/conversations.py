@@ -15,6 +15,8 @@ from tasks.runtime.progress import Progress
 from tasks.sft.chats import read_chats
 from tasks.sft.template import NOT_TRAINED, open_tokenizer, render
 
+GROUPED_BATCHES = 16
+
 
 def prepare(section: SFT, tokenizer_folder: Path, scratch: Path, add) -> tuple[JSON, JSON]:
     """Read, check and render all conversations into `ids.bin`, `labels.bin` (int32) and `starts.bin` (int64); return counts and details."""
@@ -69,11 +71,22 @@ class ChatBatches:
 
     @cached_property
     def order(self) -> np.ndarray:
-        """Return the conversations of all steps, in order."""
-        needed = self.steps * self.batch_conversations
-        epochs = -(-needed // self.conversations)
-        shuffles = [np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(self.conversations) for epoch in range(epochs)]
-        return np.concatenate(shuffles)[:needed]
+        """Return the conversations of all steps, in order.
+
+        Each epoch is shuffled; then, among GROUPED_BATCHES batches at a time, conversations of similar length go together, so that
+        little of a batch is padding, and the batches are shuffled again.
+        """
+        lengths = np.diff(self._array("starts"))
+        batch, epochs = self.batch_conversations, -(-self.steps * self.batch_conversations // self.conversations)
+        shuffled = [np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(self.conversations) for epoch in range(epochs)]
+        order = np.concatenate(shuffled)[: self.steps * batch]
+        chance = np.random.Generator(np.random.PCG64([self.seed, epochs]))
+        groups = []
+        for start in range(0, len(order), GROUPED_BATCHES * batch):
+            group = order[start : start + GROUPED_BATCHES * batch]
+            batches = group[np.argsort(lengths[group], kind="stable")].reshape(-1, batch)
+            groups.append(batches[chance.permutation(len(batches))].ravel())
+        return np.concatenate(groups)
 
     def _array(self, name: str) -> np.ndarray:
         if name not in self._open:

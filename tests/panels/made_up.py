@@ -1,0 +1,104 @@
+"""Made-up manifests whose numbers a reader can add up in the head."""
+
+from typing import Any
+
+from tasks.artifacts.manifest import Manifest
+
+EVIL = '<script>alert("x")</script> & \x07'
+
+
+def manifest(counts: dict[str, Any], details: dict[str, Any], kind: str = "made-up", seconds: float = 61.0) -> Manifest:
+    """Make a manifest that holds nothing but counts and details."""
+    return Manifest(
+        kind=kind,
+        name=kind,
+        version="0" * 16,
+        digest="a" * 64,
+        identity={},
+        files=[],
+        counts=counts,
+        details=details,
+        recorded={"seconds": seconds},
+        records=[],
+    )
+
+
+def documents() -> Manifest:
+    """1,500 documents of two sources, of which 1,200 stay: 100 too short, 150 copies, 50 unreadable."""
+    sources = {
+        "speeches": {
+            "documents_in": 1000, "documents_kept": 900, "characters_in": 50_000, "characters_kept": 45_000, "unreadable": 50,
+            "removed": {"unreadable": 50, "too_short": 50}, "licence": "public domain",
+        },
+        "plays": {
+            "documents_in": 500, "documents_kept": 300, "characters_in": 30_000, "characters_kept": 15_000, "unreadable": 0,
+            "removed": {"too_short": 50, "near_duplicate": 150}, "licence": EVIL,
+        },
+    }  # fmt: skip
+    details = {
+        "sources": sources,
+        "across_sources": [["plays", "speeches", 140], ["plays", "plays", 10]],
+        "quality_histogram": {"edges": [0.0, 0.5, 1.0], "kept": [7, 1193], "removed": [99, 1]},
+        "examples": {
+            "near_duplicate": [{"id": "p1", "source": "plays", "text": f"To be or not {EVIL}", "duplicate_of": "s1", "similarity": 0.913}],
+            "too_short": [{"id": "p2", "source": "plays", "text": "Exit.", "duplicate_of": None, "similarity": None}],
+        },
+    }
+    counts = {"documents_in": 1500, "documents_kept": 1200, "characters_in": 80_000, "characters_kept": 60_000}
+    return manifest(counts, details)
+
+
+def tokens() -> Manifest:
+    """9,000 training and 1,000 held-out tokens of 40,000 bytes: a quarter of a token per byte."""
+    sources = {
+        "speeches": {
+            "documents": 90, "tokens": 9000, "held_out_documents": 10, "held_out_tokens": 1000, "bytes": 40_000,
+            "length_histogram": {"edges": [0, 64, 128, 2048], "counts": [20, 80, 0]},
+        },
+        "nothing": {
+            "documents": 0, "tokens": 0, "held_out_documents": 0, "held_out_tokens": 0, "bytes": 0,
+            "length_histogram": {"edges": [0, 64, 128, 2048], "counts": [0, 0, 0]},
+        },
+    }  # fmt: skip
+    tokenizer = {"type": "trained bpe", "pieces": 2048, "sha256": "c0ffee" * 10, "licence": "public domain"}
+    counts = {"tokens": 9000, "held_out_tokens": 1000, "vocabulary_size": 2048, "documents": 90}
+    return manifest(counts, {"sources": sources, "tokenizer": tokenizer})
+
+
+def stage(name: str, first: int, steps: int, begins: float, ends: float, mixture: dict[str, int]) -> tuple[Manifest, list[dict[str, Any]]]:
+    """Train `steps` steps after step `first`, the loss falling in a straight line."""
+    rows = [
+        {
+            "step": first + 1 + index, "loss": begins + (ends - begins) * index / max(steps - 1, 1), "learning_rate": 4e-4,
+            "gradient_norm": 0.5, "tokens_per_second": 12_500.0, "time": 1.0e9 + index,
+        }
+        for index in range(steps)
+    ]  # fmt: skip
+    size = sum(mixture.values())
+    counts = {"stage": name, "steps": first + steps, "tokens": 10 * size, "parameters": 487_584, "loss": ends}
+    details = {
+        "mixture": mixture, "chunk_tokens": dict(zip(mixture, (128, 256), strict=False)), "batch_tokens": 1024, "first_step": first,
+        "stage_steps": steps, "stage_tokens": size,
+    }  # fmt: skip
+    return manifest(counts, details), rows
+
+
+def scored(name: str, score: float, reported: float | None) -> Manifest:
+    """Score a checkpoint on one benchmark and one held-out source."""
+    benchmark = {
+        "suite": "zero_shot", "task": "arc_easy", "shots": 25, "metric": "acc_norm", "score": score, "stderr": 4.1, "items": 99,
+        "chance": 25.0, "reported": reported,
+    }  # fmt: skip
+    held_out = {"speeches": {"bits_per_byte": 2.125, "tokens": 1000, "bytes": 4000}}
+    counts = {"checkpoint": name, "scores": {"zero_shot/arc_easy": score}, "bits_per_byte": 2.125}
+    return manifest(counts, {"benchmarks": [benchmark], "held_out": held_out})
+
+
+def released(*checks: tuple[str, bool, str]) -> Manifest:
+    """Release a model that was checked."""
+    details = {
+        "checks": [{"name": name, "passed": passed, "detail": detail} for name, passed, detail in checks],
+        "files": ["config.json", "model.safetensors"],
+        "logit_difference": 8.6e-06,
+    }
+    return manifest({"repository": "tiny-chat", "folder": "release/chat"}, details)

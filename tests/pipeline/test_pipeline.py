@@ -1,0 +1,134 @@
+"""The whole chain for real: on local disk, from the cache, after an edit, and against an S3 server and an MLflow server."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.micro import ROOT, micro_recipe
+
+pytestmark = pytest.mark.slow
+
+
+def run(recipe: Path, runs: Path, **variables: str) -> tuple[str, dict]:
+    """Run the pipeline as a user does; return what it printed and its summary."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MLFLOW_", "REYNARD_"))}
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("reynard")), "run", str(recipe)], cwd=ROOT, capture_output=True, text=True,
+        env=clean | {"REYNARD_RUNS": str(runs)} | variables,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr, json.loads((runs / "latest" / "summary.json").read_text())
+
+
+def made(printed: str) -> set[str]:
+    """Return the artifacts that a run made rather than found."""
+    lines = [line for line in printed.splitlines() if line.startswith("✓ ") and "[cached]" not in line]
+    return {line.split("@")[0].removeprefix("✓ ") for line in lines}
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory) -> tuple[Path, str, dict]:
+    folder = tmp_path_factory.mktemp("local")
+    printed, summary = run(micro_recipe(folder), folder / "runs")
+    return folder, printed, summary
+
+
+def test_a_run_leaves_everything_it_promises(first):
+    folder, printed, summary = first
+    latest = folder / "runs" / "latest"
+    assert latest.resolve() == folder / "runs" / "micro"
+    assert summary["documents"]["removed"]["exact_duplicate"] >= 5 and summary["documents"]["removed"]["near_duplicate"] >= 1
+    assert summary["documents"]["in"] - sum(summary["documents"]["removed"].values()) == summary["documents"]["kept"]
+    assert [row["stage"] for row in summary["stages"]] == ["stage1", "stage2", "stage3", "sft"]
+    assert [row["tokens"] for row in summary["stages"]][:3] == [2048, 4096, 4096]
+    assert all(row["mixture"] == {"python_library": row["tokens"] / 2, "python_topics": row["tokens"] / 2} for row in summary["stages"][:3])
+    assert summary["stages"][2]["loss"] < summary["stages"][0]["first_loss"]
+    assert set(summary["scores"]) == {"base", "chat"} and 0 < summary["bits_per_byte"]["base"] < 10
+    report = (latest / "report.html").read_text()
+    assert "<svg" in report and "http://" not in report.replace("http://www.w3.org", "") and len(report) < 1_000_000
+    assert "reynard chat" in printed and "MLflow" in printed
+
+
+def test_the_released_chat_model_is_a_repository_that_transformers_alone_can_use(first):
+    folder = first[0] / "runs" / "latest" / "release" / "chat"
+    assert {"README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"} <= {
+        path.name for path in folder.iterdir()
+    }
+    program = (
+        "import sys; from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "t = AutoTokenizer.from_pretrained(sys.argv[1]); m = AutoModelForCausalLM.from_pretrained(sys.argv[1])\n"
+        "i = t.apply_chat_template([{'role': 'user', 'content': 'What is json for?'}], add_generation_prompt=True, return_tensors='pt', return_dict=True)\n"
+        "o = m.generate(**i, max_new_tokens=5); print(o.shape[1] - i['input_ids'].shape[1])\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program, str(folder)], capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert 1 <= int(done.stdout.split()[-1]) <= 5
+    assert "micro" in (folder / "README.md").read_text()
+    assert not (first[0] / "runs/latest/release/base/chat_template.jinja").exists()
+
+
+def test_mlflow_holds_a_run_per_stage_under_the_pipelines_and_a_model_that_leads_back_to_its_sources(first):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{first[0] / 'runs/micro/mlflow.db'}")
+    experiment = client.get_experiment_by_name("reynard").experiment_id
+    runs = client.search_runs([experiment], max_results=100)
+    parent = next(run for run in runs if run.info.run_id == first[2]["locations"]["mlflow_run"])
+    children = {run.info.run_name: run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id}
+    assert {"documents", "tokens", "stage1", "stage2", "stage3", "sft", "scores-base", "scores-chat", "release-base", "release-chat"} <= set(children)
+    assert all(run.info.status == "FINISHED" for run in [parent, *children.values()])
+    losses = client.get_metric_history(children["stage1"].info.run_id, "loss")
+    assert [metric.step for metric in losses][:4] == [1, 2, 3, 4]
+    assert {entry.dataset.digest for entry in children["stage1"].inputs.dataset_inputs} == {first[2]["digests"]["tokens"][:36]}
+    versions = client.search_model_versions("name = 'Reynard-tiny-chat'")
+    assert len(versions) == 1 and versions[0].tags["digest"] == first[2]["digests"]["release-chat"]
+    assert {"lineage.raw-documents", "lineage.documents", "lineage.stage3", "lineage.sft"} <= set(versions[0].tags)
+
+
+def test_a_second_run_makes_nothing_and_an_edited_sft_section_redoes_sft_and_what_follows(first):
+    folder, _, summary = first
+    printed, again = run(micro_recipe(folder), folder / "runs")
+    assert made(printed) == set()
+    assert again["digests"] == summary["digests"]
+    printed, edited = run(micro_recipe(folder, epochs=0.2), folder / "runs")
+    assert made(printed) == {"sft", "scores-chat", "release-chat"}
+    assert edited["digests"]["stage3"] == summary["digests"]["stage3"] and edited["digests"]["sft"] != summary["digests"]["sft"]
+
+
+def test_on_s3_and_an_mlflow_server_the_same_recipe_gives_the_same_digests(first, tmp_path: Path):
+    from infra.local.services import start_mlflow, start_s3, stop
+
+    s3, s3_variables = start_s3(tmp_path / "s3")
+    mlflow, mlflow_variables = start_mlflow(tmp_path / "mlflow")
+    try:
+        printed, summary = run(micro_recipe(tmp_path), tmp_path / "runs", **s3_variables, **mlflow_variables)
+        assert "MLflow at" not in printed, "the tracker was to be reachable throughout"
+        assert summary["locations"]["store"] == s3_variables["REYNARD_STORE"] and not (tmp_path / "runs/micro/store").exists()
+        assert summary["digests"] == first[2]["digests"]
+        assert (tmp_path / "runs/micro/release/chat/model.safetensors").is_file()
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(tracking_uri=mlflow_variables["MLFLOW_TRACKING_URI"])
+        assert client.get_run(summary["locations"]["mlflow_run"]).info.status == "FINISHED"
+        assert len(client.search_model_versions("name = 'Reynard-tiny-chat'")) == 1
+        printed, _ = run(micro_recipe(tmp_path), tmp_path / "runs", **s3_variables, **mlflow_variables)
+        assert made(printed) == set()
+        secrets = [s3_variables["AWS_SECRET_ACCESS_KEY"], s3_variables["AWS_ACCESS_KEY_ID"]]
+        assert not [secret for secret in secrets for path in (tmp_path / "runs").rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    finally:
+        stop(mlflow)
+        stop(s3)
+
+
+def test_an_mlflow_that_is_not_there_costs_a_warning_and_nothing_else(first, tmp_path: Path):
+    from infra.local.services import free_port
+
+    printed, summary = run(
+        micro_recipe(first[0]), first[0] / "runs", REYNARD_STORE=str(first[0] / "runs/micro/store"), MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}"
+    )
+    assert "going on without it" in printed
+    assert summary["digests"]["stage3"] == first[2]["digests"]["stage3"]
