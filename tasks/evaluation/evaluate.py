@@ -58,7 +58,10 @@ def check_evaluation(section: Evaluation) -> None:
         seen: set[str] = set()
         for suite, benchmark in benchmarks(section, which):
             if (key := f"{suite}/{benchmark.task}") in seen:
-                raise BadInput(f"benchmark {key} is listed twice for the {which} checkpoint, but a score's name is suite/task: put one of them into another suite")
+                raise BadInput(
+                    f"benchmark {key} is listed twice for the {which} checkpoint, but a score's name is suite/task: "
+                    "put one of them into another suite"
+                )
             seen.add(key)
             if section.items == "sample":
                 _check_sampled(suite, benchmark)
@@ -72,8 +75,8 @@ def _check_sampled(suite: str, benchmark: Benchmark) -> None:
         )
     if benchmark.shots > (most := SAMPLE[benchmark.task].shots):
         raise BadInput(
-            f"benchmark {suite}/{benchmark.task} wants {benchmark.shots} shots, but the committed sample holds examples for at most {most}: "
-            f"set shots to {most}, or set evaluation.items to `hub`"
+            f"benchmark {suite}/{benchmark.task} wants {benchmark.shots} shots, but the committed sample holds examples for at most "
+            f"{most}: set shots to {most}, or set evaluation.items to `hub`"
         )
 
 
@@ -85,11 +88,14 @@ def evaluate_checkpoint(section: Evaluation, which: str, model_folder: Path, hel
     """
     documents = [source.within(section.held_out_tokens) for source in held_out if source.documents]
     if not documents:
-        raise BadInput("no source has a held-out document, but bits per byte need at least one: raise tokenization.held_out_fraction or add documents")
+        raise BadInput(
+            "no source has a held-out document, but bits per byte need at least one: raise tokenization.held_out_fraction or add documents"
+        )
     wanted = list(benchmarks(section, which))
     sampled = section.items == "sample"
     request = {
-        "model": str(model_folder.absolute()), "limit": section.limit, "batch_size": section.batch_size, "items": str(ITEMS) if sampled else None,
+        "model": str(model_folder.absolute()), "limit": section.limit, "batch_size": section.batch_size,
+        "items": str(ITEMS) if sampled else None,
         "benchmarks": [{"suite": suite, "task": b.task, "shots": b.shots, "metric": b.metric} for suite, b in wanted],
         "held_out": [asdict(source) | {"path": str(Path(source.path).absolute())} for source in documents],
     }  # fmt: skip
@@ -116,12 +122,11 @@ def _score(request: JSON, which: str, scratch: Path) -> JSON:
     """Run the scoring process and show its progress; BadInput with its last line, or RuntimeError with the tail of its errors."""
     asked, answer, errors = (scratch / name for name in ("request.json", "result.json", "errors.txt"))
     asked.write_text(json.dumps(request))
+    folder, environment = request["items"] or scratch, _environment(scratch, request["items"] is not None)
     command = [sys.executable, "-P", "-m", "tasks.evaluation.harness", str(asked), str(answer)]
     total = len(request["benchmarks"]) + len(request["held_out"])
     with errors.open("w") as log, Progress(f"evaluate {which}", total, "sets") as progress:
-        process = subprocess.Popen(
-            command, cwd=request["items"] or scratch, env=_environment(scratch, request["items"] is not None), stdout=subprocess.PIPE, stderr=log, text=True
-        )
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
             for line in process.stdout:
                 if line.startswith("PROGRESS "):
@@ -144,6 +149,7 @@ def _environment(scratch: Path, sampled: bool) -> dict[str, str]:
     own = {key: value for key, value in os.environ.items() if key not in DISTRIBUTED}
     paths = [str(ROOT), *filter(None, [own.get("PYTHONPATH")])]
     own |= {"PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    own.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads on busy cores made this process 2 to 4 times slower
     if sampled:
         home = str(scratch / "hugging-face")
         own |= {"HF_HOME": home, "HF_DATASETS_CACHE": f"{home}/datasets", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}

@@ -8,6 +8,7 @@ libraries print goes to standard error. It exits with status 2 when the last lin
 """
 
 import json
+import math
 import os
 import random
 import sys
@@ -88,7 +89,8 @@ def task_loader(names: list[str], sampled: bool) -> "TaskManager":
     if not sampled:
         return TaskManager()
     folder = Path(lm_eval.tasks.__file__).parent
-    return TaskManager(include_defaults=False, include_path=[str(folder / one) for one in sorted({SAMPLE[name].definition for name in names})])
+    wanted = sorted({SAMPLE[name].definition for name in names})
+    return TaskManager(include_defaults=False, include_path=[str(folder / one) for one in wanted])
 
 
 def load_task(loader: "TaskManager", name: str) -> JSON:
@@ -135,7 +137,9 @@ def load_model(folder: str, batch_size: int) -> "HFLM":
     plain = lm.tokenizer.encode("a b", add_special_tokens=False)
     wanted = [lm.tokenizer.bos_token_id, *plain] if begins else plain
     if (found := lm.tok_encode("a b")) != wanted:
-        raise RuntimeError(f"the tokenizer in {folder} turns 'a b' into {found}, but with add_bos_token {begins} it should be {wanted}: export it again")
+        raise RuntimeError(
+            f"the tokenizer in {folder} turns 'a b' into {found}, but with add_bos_token {begins} it should be {wanted}: export it again"
+        )
     return lm
 
 
@@ -162,19 +166,19 @@ def summary(row: JSON, metric: str, results: JSON, tasks: dict[str, "Task"]) -> 
     counted = [results["n-samples"][task]["effective"] for task in tasks]
     return row | {
         "metric": metric.removesuffix(",none"),
-        "score": round(100 * found[metric], 4),
-        "stderr": round(100 * error, 4) if isinstance(error, float) else None,
+        "score": round(100 * float(found[metric]), 4),
+        "stderr": round(100 * float(error), 4) if isinstance(error, float) and math.isfinite(error) else None,
         "items": sum(counted),
-        "chance": chance(tasks),
+        "chance": chance(tasks) if name in ("acc", "acc_norm") else None,
         "version": results["versions"].get(row["task"]),
     }
 
 
 def chance(tasks: dict[str, "Task"]) -> float | None:
-    """Return what guessing scores, in percent, over the items that were scored, or None where answers are not choices."""
+    """Return what guessing scores, in percent, over the items that were scored, or None where an item is not a choice of one answer."""
     parts = []
     for task in tasks.values():
-        if task.OUTPUT_TYPE != "multiple_choice":
+        if task.OUTPUT_TYPE != "multiple_choice" or task.get_config("process_results") is not None:
             return None
         documents = {instance.doc_id: instance.doc for instance in task.instances}
         parts += [1 / len(task.doc_to_choice(document)) for document in documents.values()]
