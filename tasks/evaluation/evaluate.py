@@ -58,7 +58,9 @@ def check_evaluation(section: Evaluation) -> None:
         seen: set[str] = set()
         for suite, benchmark in benchmarks(section, which):
             if (key := f"{suite}/{benchmark.task}") in seen:
-                raise BadInput(f"benchmark {key} is listed twice for the {which} checkpoint, but a score's name is suite/task: put one of them into another suite")
+                raise BadInput(
+                    f"benchmark {key} is listed twice for the {which} checkpoint, but a score's name is suite/task: put one of them into another suite"
+                )
             seen.add(key)
             if section.items == "sample":
                 _check_sampled(suite, benchmark)
@@ -85,7 +87,9 @@ def evaluate_checkpoint(section: Evaluation, which: str, model_folder: Path, hel
     """
     documents = [source.within(section.held_out_tokens) for source in held_out if source.documents]
     if not documents:
-        raise BadInput("no source has a held-out document, but bits per byte need at least one: raise tokenization.held_out_fraction or add documents")
+        raise BadInput(
+            "no source has a held-out document, but bits per byte need at least one: raise tokenization.held_out_fraction or add documents"
+        )
     wanted = list(benchmarks(section, which))
     sampled = section.items == "sample"
     request = {
@@ -120,7 +124,12 @@ def _score(request: JSON, which: str, scratch: Path) -> JSON:
     total = len(request["benchmarks"]) + len(request["held_out"])
     with errors.open("w") as log, Progress(f"evaluate {which}", total, "sets") as progress:
         process = subprocess.Popen(
-            command, cwd=request["items"] or scratch, env=_environment(scratch, request["items"] is not None), stdout=subprocess.PIPE, stderr=log, text=True
+            command,
+            cwd=request["items"] or scratch,
+            env=_environment(scratch, request["items"] is not None),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
         )
         try:
             for line in process.stdout:
@@ -144,6 +153,7 @@ def _environment(scratch: Path, sampled: bool) -> dict[str, str]:
     own = {key: value for key, value in os.environ.items() if key not in DISTRIBUTED}
     paths = [str(ROOT), *filter(None, [own.get("PYTHONPATH")])]
     own |= {"PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    own.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads on busy cores made this process 2 to 4 times slower
     if sampled:
         home = str(scratch / "hugging-face")
         own |= {"HF_HOME": home, "HF_DATASETS_CACHE": f"{home}/datasets", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}

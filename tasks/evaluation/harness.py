@@ -88,7 +88,9 @@ def task_loader(names: list[str], sampled: bool) -> "TaskManager":
     if not sampled:
         return TaskManager()
     folder = Path(lm_eval.tasks.__file__).parent
-    return TaskManager(include_defaults=False, include_path=[str(folder / one) for one in sorted({SAMPLE[name].definition for name in names})])
+    return TaskManager(
+        include_defaults=False, include_path=[str(folder / one) for one in sorted({SAMPLE[name].definition for name in names})]
+    )
 
 
 def load_task(loader: "TaskManager", name: str) -> JSON:
@@ -135,7 +137,9 @@ def load_model(folder: str, batch_size: int) -> "HFLM":
     plain = lm.tokenizer.encode("a b", add_special_tokens=False)
     wanted = [lm.tokenizer.bos_token_id, *plain] if begins else plain
     if (found := lm.tok_encode("a b")) != wanted:
-        raise RuntimeError(f"the tokenizer in {folder} turns 'a b' into {found}, but with add_bos_token {begins} it should be {wanted}: export it again")
+        raise RuntimeError(
+            f"the tokenizer in {folder} turns 'a b' into {found}, but with add_bos_token {begins} it should be {wanted}: export it again"
+        )
     return lm
 
 
