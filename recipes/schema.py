@@ -200,7 +200,9 @@ class Model(Section):
     @model_validator(mode="after")
     def _shapes_divide(self) -> "Model":
         if self.heads % self.kv_heads:
-            raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}: query heads share key heads in equal groups")
+            raise ValueError(
+                f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}: query heads share key heads in equal groups"
+            )
         if self.head_size % 2:
             raise ValueError(f"head_size {self.head_size} is odd: rotary embeddings rotate pairs")
         if self.family == "llama" and self.sliding_window is not None:
@@ -472,9 +474,13 @@ class Recipe(Section):
         for stage in self.pretraining.stages:
             for entry in stage.mixture:
                 if entry.source not in known:
-                    raise ValueError(f"stage {stage.name!r} mixes {entry.source!r}, which is not among curation.sources: {', '.join(sorted(known))}")
+                    raise ValueError(
+                        f"stage {stage.name!r} mixes {entry.source!r}, which is not among curation.sources: {', '.join(sorted(known))}"
+                    )
             if stage.unit_tokens > self.model.context_tokens:
-                raise ValueError(f"stage {stage.name!r}: chunk {stage.unit_tokens} exceeds model.context_tokens {self.model.context_tokens}")
+                raise ValueError(
+                    f"stage {stage.name!r}: chunk {stage.unit_tokens} exceeds model.context_tokens {self.model.context_tokens}"
+                )
         if self.sft.max_tokens > self.model.context_tokens:
             raise ValueError(f"sft.max_tokens {self.sft.max_tokens} exceeds model.context_tokens {self.model.context_tokens}")
         return self

@@ -25,7 +25,11 @@ def chat(
     logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
     if tokenizer.chat_template is None:
-        typer.secho(f"error: {model} is a base model, without a chat template: give a chat model, such as runs/latest/release/chat", fg="red", err=True)
+        typer.secho(
+            f"error: {model} is a base model, without a chat template: give a chat model, such as runs/latest/release/chat",
+            fg="red",
+            err=True,
+        )
         raise typer.Exit(2)
     network = AutoModelForCausalLM.from_pretrained(model, local_files_only=True).eval()
     sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
@@ -41,9 +45,14 @@ def chat(
             typer.echo("model> ", nl=False)
         with torch.no_grad():
             made = network.generate(
-                **inputs, max_new_tokens=max_new_tokens, streamer=TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True), **sampling
+                **inputs,
+                max_new_tokens=max_new_tokens,
+                streamer=TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True),
+                **sampling,
             )
-        messages.append({"role": "assistant", "content": tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)})
+        messages.append(
+            {"role": "assistant", "content": tokenizer.decode(made[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)}
+        )
         if prompt:
             return
 

@@ -20,7 +20,9 @@ def run(
     recipe: Annotated[Path, typer.Argument(help="The recipe file.")] = Path("recipes/tiny.yaml"),
     workflow: Annotated[str, typer.Option(help=f"What to run: {', '.join(WORKFLOWS)}.")] = "pipeline",
     name: Annotated[str, typer.Option(help="The run's name; its folder is runs/NAME. Default: the recipe's name.")] = "",
-    store: Annotated[str, typer.Option(help="Artifact store: a folder or s3://bucket/prefix. Default: REYNARD_STORE, or runs/NAME/store.")] = "",
+    store: Annotated[
+        str, typer.Option(help="Artifact store: a folder or s3://bucket/prefix. Default: REYNARD_STORE, or runs/NAME/store.")
+    ] = "",
 ) -> None:
     """Run a workflow on a recipe: raw documents to a released chat model."""
     try:

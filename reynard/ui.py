@@ -25,5 +25,18 @@ def ui(
             raise typer.Exit(2)
         uri = f"sqlite:///{database}"
     typer.echo(f"MLflow on http://127.0.0.1:{port} (stop with Ctrl-C)")
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     raise typer.Exit(subprocess.run(command).returncode)

@@ -42,7 +42,13 @@ def test_stages_never_import_each_other_but_for_preflight_which_asks_them_all():
         if path.parent.parent.name != "tasks" or own not in stages - {"preflight"}:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names = (
+                [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else []
+            )
             for name in names:
                 parts = name.split(".")
                 assert not (parts[0] == "tasks" and len(parts) > 1 and parts[1] in stages - {own}), f"{path} imports {name}"

@@ -1,6 +1,6 @@
 """Raw documents to token shards: curation, then tokenization.
 
-    pyflyte run workflows/data.py data --recipe recipes/tiny.yaml
+pyflyte run workflows/data.py data --recipe recipes/tiny.yaml
 """
 
 from flytekit import workflow

@@ -1,6 +1,6 @@
 """A recipe's base and chat checkpoints to scores.
 
-    pyflyte run workflows/evaluate.py evaluate --recipe recipes/tiny.yaml
+pyflyte run workflows/evaluate.py evaluate --recipe recipes/tiny.yaml
 """
 
 from flytekit import workflow

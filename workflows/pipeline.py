@@ -1,6 +1,6 @@
 """The whole chain on one screen: raw documents in, a released chat model out.
 
-    pyflyte run workflows/pipeline.py pipeline --recipe recipes/tiny.yaml
+pyflyte run workflows/pipeline.py pipeline --recipe recipes/tiny.yaml
 """
 
 from flytekit import workflow

@@ -1,6 +1,6 @@
 """Raw documents to a base checkpoint: data, then the three curriculum stages.
 
-    pyflyte run workflows/pretrain.py pretrain --recipe recipes/tiny.yaml
+pyflyte run workflows/pretrain.py pretrain --recipe recipes/tiny.yaml
 """
 
 from flytekit import workflow
@@ -18,8 +18,12 @@ def train_curriculum(run, recipe, tokens):
     (Sections are read from the recipe anew for each task: Flyte resolves such a reference once, in place.)
     """
     first = train_stage(run=run, seed=recipe.seed, model=recipe.model, pretraining=recipe.pretraining, number=1, tokens=tokens)
-    second = train_stage(run=run, seed=recipe.seed, model=recipe.model, pretraining=recipe.pretraining, number=2, tokens=tokens, parent=first)
-    third = train_stage(run=run, seed=recipe.seed, model=recipe.model, pretraining=recipe.pretraining, number=3, tokens=tokens, parent=second)
+    second = train_stage(
+        run=run, seed=recipe.seed, model=recipe.model, pretraining=recipe.pretraining, number=2, tokens=tokens, parent=first
+    )
+    third = train_stage(
+        run=run, seed=recipe.seed, model=recipe.model, pretraining=recipe.pretraining, number=3, tokens=tokens, parent=second
+    )
     return first, second, third
 
 

@@ -1,6 +1,6 @@
 """A recipe's evaluated checkpoints to published models.
 
-    pyflyte run workflows/release.py release --recipe recipes/tiny.yaml
+pyflyte run workflows/release.py release --recipe recipes/tiny.yaml
 """
 
 from flytekit import workflow

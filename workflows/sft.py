@@ -1,6 +1,6 @@
 """Raw documents and chats to a chat checkpoint: pre-training, then supervised fine-tuning.
 
-    pyflyte run workflows/sft.py sft --recipe recipes/tiny.yaml
+pyflyte run workflows/sft.py sft --recipe recipes/tiny.yaml
 """
 
 from flytekit import workflow

@@ -1,9 +1,10 @@
 """Real services on loopback: an S3 server (SeaweedFS) and an MLflow server, started into one folder and stopped again.
 
-    python -m infra.local.services start .services    # prints the variables to export
-    python -m infra.local.services stop .services
+python -m infra.local.services start .services    # prints the variables to export
+python -m infra.local.services stop .services
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -42,7 +43,15 @@ def start_s3(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
     folder.mkdir(parents=True, exist_ok=True)
     key, secret = secrets.token_hex(10), secrets.token_hex(20)
     port, master, volume, filer, admin = (free_port() for _ in range(5))
-    identities = {"identities": [{"name": "reynard", "credentials": [{"accessKey": key, "secretKey": secret}], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
+    identities = {
+        "identities": [
+            {
+                "name": "reynard",
+                "credentials": [{"accessKey": key, "secretKey": secret}],
+                "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+            }
+        ]
+    }
     config = folder / "s3.json"
     config.write_text(json.dumps(identities))
     config.chmod(0o600)
@@ -97,7 +106,9 @@ def start_mlflow(folder: Path, variables: dict[str, str] | None = None) -> tuple
 
 def _spawn(command: list[str], log: Path, variables: dict[str, str]) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
-        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=os.environ | variables, start_new_session=True)
+        return subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=os.environ | variables, start_new_session=True
+        )
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -124,13 +135,13 @@ def main(action: str, folder: str) -> None:
         exports = "".join(f"export {name}={value}\n" for name, value in (s3_variables | mlflow_variables).items())
         (where / "env").write_text(exports)
         (where / "env").chmod(0o600)
-        print(f"S3 at {s3_variables['AWS_ENDPOINT_URL']}, MLflow at {mlflow_variables['MLFLOW_TRACKING_URI']}\nTo use them:  source {where / 'env'}")
+        print(
+            f"S3 at {s3_variables['AWS_ENDPOINT_URL']}, MLflow at {mlflow_variables['MLFLOW_TRACKING_URI']}\nTo use them:  source {where / 'env'}"
+        )
     else:
         for pid in json.loads(pids.read_text()) if pids.exists() else []:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGTERM)
-            except ProcessLookupError:
-                pass
         pids.unlink(missing_ok=True)
         print("services stopped")
 

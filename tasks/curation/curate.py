@@ -94,7 +94,9 @@ def _read_all(section: Curation, tally: Tally) -> list[Document]:
     copied_from = {name for source in section.sources if source.plants for name in source.plants.of}
     ordered = sorted(enumerate(section.sources), key=lambda pair: pair[1].format == "planted")  # plants need their origins
     for priority, source in ordered:
-        records = plant(source.plants, [pair for name in source.plants.of for pair in originals[name]]) if source.plants else _records(source)
+        records = (
+            plant(source.plants, [pair for name in source.plants.of for pair in originals[name]]) if source.plants else _records(source)
+        )
         counts = tally.sources[source.name]
         for record in records:
             counts["documents_in"] += 1
@@ -105,7 +107,9 @@ def _read_all(section: Curation, tally: Tally) -> list[Document]:
             counts["characters_in"] += len(text)
             if source.name in copied_from:
                 originals.setdefault(source.name, []).append((record.address, text))
-            document = Document(source.name, priority, text, record.address, prose_quality(text) if source.quality == "prose" else 1.0, document_id(text))
+            document = Document(
+                source.name, priority, text, record.address, prose_quality(text) if source.quality == "prose" else 1.0, document_id(text)
+            )
             if is_too_short(text, section.min_characters if source.min_characters is None else source.min_characters):
                 tally.remove("too_short", document)
             elif document.quality < section.min_quality:
@@ -179,7 +183,9 @@ def _report(section: Curation, tally: Tally) -> tuple[JSON, JSON]:
             "unreadable": counts["removed:unreadable"], "licence": source.licence, "kind": source.kind,
             "removed": {reason: counts[f"removed:{reason}"] for reason in REASONS if counts[f"removed:{reason}"]},
         }  # fmt: skip
-    total = {key: sum(row[key] for row in sources.values()) for key in ("documents_in", "documents_kept", "characters_in", "characters_kept")}
+    total = {
+        key: sum(row[key] for row in sources.values()) for key in ("documents_in", "documents_kept", "characters_in", "characters_kept")
+    }
     details = {
         "sources": sources,
         "across_sources": [[removed, kept, n] for (removed, kept), n in sorted(tally.across.items())],

@@ -9,7 +9,9 @@ from collections import Counter
 _STRIPPED = str.maketrans("", "", string.punctuation + string.whitespace)
 _WORD = re.compile(r"\w+")
 _SYMBOL = re.compile(r"[^\w\s]|\d")
-_FREQUENT_ENGLISH = frozenset("the be to of and that have with in is for it as was by on a he his they this but which or".split())
+_FREQUENT_ENGLISH = frozenset(
+    "the be to of and that have with in is for it as was by on a he his they this but which or".split()  # noqa: SIM905  a list of words
+)
 
 
 def normalize(text: str) -> str:

@@ -106,7 +106,9 @@ def make_optimizer_state(engine) -> None:
     optimizer = engine.optimizer.optimizer
     for group in optimizer.param_groups:
         for partition in group["params"]:
-            optimizer.state[partition] = {"step": torch.zeros((), dtype=torch.float32, device=partition.device if group.get("fused") else "cpu")}
+            optimizer.state[partition] = {
+                "step": torch.zeros((), dtype=torch.float32, device=partition.device if group.get("fused") else "cpu")
+            }
             optimizer.state[partition] |= {moment: torch.zeros_like(partition) for moment in MOMENTS}
     engine.optimizer._lazy_init_hp_params_optimizer_state()
 

@@ -11,8 +11,9 @@ from tasks.artifacts.manifest import FileEntry
 from tasks.artifacts.store import open_store
 from tasks.engine.job import Job, micro_batch_units
 from tasks.engine.journal import JournalReader, Row, merged_rows
+from tasks.panels.formats import compact
 from tasks.runtime.cluster import Profile, connect_ray
-from tasks.runtime.progress import Progress, human
+from tasks.runtime.progress import Progress
 from tasks.runtime.tracking import Tracking
 
 FOLLOW_SECONDS = 1.0
@@ -77,7 +78,8 @@ class Follower:
             if rows:
                 last = rows[-1]
                 step = int(last["step"]) - self.job.first_step
-                note = f"step {step}/{self.job.batches.steps}  loss {last['loss']:.3f}  lr {last['learning_rate']:.2e}  {human(last['tokens_per_second'])} tokens/s"
+                rate = f"lr {last['learning_rate']:.2e}  {compact(last['tokens_per_second'])} tokens/s"
+                note = f"step {step}/{self.job.batches.steps}  loss {last['loss']:.3f}  {rate}"
                 self.progress.reach(step * self.job.tokens_per_step, note)
 
     def __enter__(self) -> "Follower":

@@ -15,7 +15,9 @@ def evaluate_model(run: RunRef, section: Evaluation, which: str, tokens: TokensR
     from tasks.model.export import export
 
     parents = {"checkpoint": checkpoint, "tokens": tokens}
-    with Production(run, "scores", f"scores-{which}", section.model_dump(mode="json") | {"which": which}, parents, "tasks.evaluation") as made:
+    with Production(
+        run, "scores", f"scores-{which}", section.model_dump(mode="json") | {"which": which}, parents, "tasks.evaluation"
+    ) as made:
         if made.needed:
             source = Reader(run, checkpoint).place("", made.scratch / "checkpoint")
             export(source, made.scratch / "model", chat_template=None)

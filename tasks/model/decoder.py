@@ -136,7 +136,7 @@ class Decoder(nn.Module):
     def initialize(self, seed: int) -> None:
         """Fill all matrices from N(0, initializer_range^2), in order of their names, from one generator."""
         generator = torch.Generator().manual_seed(seed)
-        for name, parameter in sorted(self.named_parameters()):
+        for _, parameter in sorted(self.named_parameters()):
             if parameter.ndim == 2:
                 nn.init.normal_(parameter, 0.0, self.initializer_range, generator=generator)
 

@@ -18,7 +18,8 @@ def model_config(model: Model, token_ids: JSON) -> JSON:
         "architectures": [ARCHITECTURES[model.family]], "model_type": model.family, "vocab_size": model.vocabulary_size,
         "hidden_size": model.hidden_size, "intermediate_size": model.intermediate_size, "num_hidden_layers": model.layers,
         "num_attention_heads": model.heads, "num_key_value_heads": model.kv_heads, "head_dim": model.head_size,
-        "max_position_embeddings": model.context_tokens, "rope_theta": model.rope_theta, "rope_parameters": {"rope_theta": model.rope_theta, "rope_type": "default"},
+        "max_position_embeddings": model.context_tokens, "rope_theta": model.rope_theta,
+        "rope_parameters": {"rope_theta": model.rope_theta, "rope_type": "default"},
         "rms_norm_eps": model.norm_eps, "tie_word_embeddings": model.tied_embeddings, "hidden_act": "silu", "attention_bias": False,
         "mlp_bias": False, "attention_dropout": 0.0, "initializer_range": model.initializer_range, "use_cache": True, "dtype": "float32",
     }  # fmt: skip
@@ -47,5 +48,7 @@ def export(checkpoint: Path, folder: Path, chat_template: str | None) -> JSON:
     generation = token_ids | {"do_sample": False, "max_new_tokens": 256 if chat_template is None else min(256, model.context_tokens // 2)}
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2, sort_keys=True) + "\n")
     weights = load_file(checkpoint / "model.safetensors")
-    save_file({name: tensor.contiguous() for name, tensor in sorted(weights.items())}, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {name: tensor.contiguous() for name, tensor in sorted(weights.items())}, folder / "model.safetensors", metadata={"format": "pt"}
+    )
     return config

@@ -133,6 +133,6 @@ def provenance(example: dict[str, Any]) -> str:
         said += " · copy of the same text" if copied == example.get("id") else f" · duplicate of {copied}"
     if is_number(example.get("similarity")):
         said += f" · similarity {example['similarity']:.2f}"
-    if is_number(example.get("quality")):
+    if example.get("reason") == "low_quality" and is_number(example.get("quality")):
         said += f" · quality {example['quality']:.2f}"
     return said

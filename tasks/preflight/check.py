@@ -14,7 +14,12 @@ def check_recipe(recipe: Recipe, profile_name: str, store_root: str) -> None:
     """Check all that costs nothing to check; BadInput names the first fault."""
     profile = find_profile(profile_name)
     for stage in recipe.pretraining.stages:
-        _divides(stage.batch_tokens // stage.unit_tokens, profile.workers, f"stage {stage.name!r}: a batch of {stage.batch_tokens} tokens is", "batch_tokens")
+        _divides(
+            stage.batch_tokens // stage.unit_tokens,
+            profile.workers,
+            f"stage {stage.name!r}: a batch of {stage.batch_tokens} tokens is",
+            "batch_tokens",
+        )
     _divides(recipe.sft.batch_conversations, profile.workers, "sft: a batch is", "sft.batch_conversations")
     check_evaluation(recipe.evaluation)
     for source in recipe.curation.sources:
@@ -32,7 +37,8 @@ def check_recipe(recipe: Recipe, profile_name: str, store_root: str) -> None:
 def _divides(units: int, workers: int, what: str, field: str) -> None:
     if units % workers:
         raise BadInput(
-            f"{what} {units} units, which {workers} workers cannot share equally: make {field} a multiple of {workers} units, or set REYNARD_WORKERS to a divisor of {units}"
+            f"{what} {units} units, which {workers} workers cannot share equally: make {field} a multiple of {workers} units, "
+            f"or set REYNARD_WORKERS to a divisor of {units}"
         )
 
 

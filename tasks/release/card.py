@@ -16,7 +16,7 @@ model-index:
   results:
 {%- for row in benchmarks %}
   - task: {type: text-generation}
-    dataset: {name: "{{ row.task }} ({{ row.shots }}-shot, {{ row.items }} items)", type: {{ row.task }}}
+    dataset: {name: "{{ row.task }} ({{ row.shots }}-shot, {{ row['items'] }} items)", type: {{ row.task }}}
     metrics: [{type: {{ row.metric }}, value: {{ '%.2f' | format(row.score) }}}]
 {%- endfor %}
 ---
@@ -46,7 +46,7 @@ print(tokenizer.decode(model.generate(**tokenizer("Mr. Speaker,", return_tensors
 | {{ row.task }} | {{ row.shots }} | {{ row.metric }} | {{ '%.1f' | format(row.score) }} | {{ '%.1f' | format(row.stderr) if row.stderr is not none else '' }} | {{ row['items'] }} | {{ '%.0f' | format(row.chance) if row.chance else '' }} |
 {%- endfor %}
 
-Held-out loss: {{ '%.3f' | format(bits_per_byte) }} bits per byte over documents that no training stage saw
+Held-out loss: {{ '%.3f' | format(bits_per_byte) }} bits per byte over documents that no pre-training stage saw
 ({% for source, row in held_out.items() %}{{ source }} {{ '%.2f' | format(row.bits_per_byte) }}{{ ', ' if not loop.last }}{% endfor %}).
 
 ## Data

@@ -29,13 +29,33 @@ def judge(facts: JSON, parameters: int, is_chat: bool, files: list[str], scored:
     agreed = all(len({number for number in ids if number is not None}) == 1 and None not in ids[:2] for ids in facts["ids"].values())
     lost = facts["missing_weights"] + facts["unexpected_weights"]
     return [
-        check("logits equal the trainer's", difference <= LOGIT_TOLERANCE, f"largest difference {difference:.2e}, tolerance {LOGIT_TOLERANCE:.0e}"),
+        check(
+            "logits equal the trainer's",
+            difference <= LOGIT_TOLERANCE,
+            f"largest difference {difference:.2e}, tolerance {LOGIT_TOLERANCE:.0e}",
+        ),
         check("all weights are used", not lost, "none missing, none unexpected" if not lost else ", ".join(lost[:5])),
-        check("parameter count as declared", facts["parameters"] == parameters, f"{facts['parameters']:,} loaded, {parameters:,} in the recipe's model"),
-        check("one embedding row a token", facts["tokenizer_size"] == facts["embedding_rows"], f"{facts['tokenizer_size']:,} tokens, {facts['embedding_rows']:,} rows"),
-        check("special tokens agree", agreed, "; ".join(f"{role}: tokenizer {a}, config {b}, generation {c}" for role, (a, b, c) in facts["ids"].items())),
+        check(
+            "parameter count as declared",
+            facts["parameters"] == parameters,
+            f"{facts['parameters']:,} loaded, {parameters:,} in the recipe's model",
+        ),
+        check(
+            "one embedding row a token",
+            facts["tokenizer_size"] == facts["embedding_rows"],
+            f"{facts['tokenizer_size']:,} tokens, {facts['embedding_rows']:,} rows",
+        ),
+        check(
+            "special tokens agree",
+            agreed,
+            "; ".join(f"{role}: tokenizer {a}, config {b}, generation {c}" for role, (a, b, c) in facts["ids"].items()),
+        ),
         check("chat template where it belongs", facts["has_chat_template"] == is_chat, "a chat model has one, a base model has none"),
         check("generates", facts["generated_tokens"] >= 1, f"{facts['generated_tokens']} tokens by greedy decoding"),
-        check("safetensors only", any(f.endswith(".safetensors") for f in files) and not any(f.endswith((".bin", ".pt", ".pth", ".pkl")) for f in files), "no pickled weights"),
+        check(
+            "safetensors only",
+            any(f.endswith(".safetensors") for f in files) and not any(f.endswith((".bin", ".pt", ".pth", ".pkl")) for f in files),
+            "no pickled weights",
+        ),
         check("evaluated", scored, "scores exist for these very weights" if scored else "no scores for these weights"),
     ]

@@ -17,7 +17,9 @@ from tasks.release.gate import clean_process_facts, judge
 from tasks.runtime.production import Reader
 
 
-def make_release(section: Release, recipe_name: str, which: str, source: Path, folder: Path, store: Store, checkpoint: Checkpoint, scores: Scores) -> JSON:
+def make_release(
+    section: Release, recipe_name: str, which: str, source: Path, folder: Path, store: Store, checkpoint: Checkpoint, scores: Scores
+) -> JSON:
     """Export, check and describe; return the artifact's details. BadInput lists the checks that failed."""
     is_chat = which == "chat"
     template = TEMPLATES[json.loads((source / "template.json").read_text())["template"]] if is_chat else None
@@ -37,7 +39,17 @@ def make_release(section: Release, recipe_name: str, which: str, source: Path, f
     return {"checks": checks, "files": sorted(names), "logit_difference": facts["logit_difference"], "lineage": lineage}
 
 
-def card_facts(section: Release, recipe_name: str, which: str, model: Model, checkpoint: Checkpoint, made_from: list, scores: JSON, checks: list[JSON], lineage: list) -> JSON:
+def card_facts(
+    section: Release,
+    recipe_name: str,
+    which: str,
+    model: Model,
+    checkpoint: Checkpoint,
+    made_from: list,
+    scores: JSON,
+    checks: list[JSON],
+    lineage: list,
+) -> JSON:
     """Collect what the card prints, from the manifests that led here."""
     documents = next(m for m in made_from if m.kind == "documents")
     sources = [{"name": name} | row for name, row in documents.details["sources"].items()]

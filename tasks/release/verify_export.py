@@ -26,11 +26,15 @@ def main(folder: str, probe: str) -> None:
         prompt = expected["ids"][:, :8]
         generated = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=8, do_sample=False)
     config, generation = model.config, model.generation_config
+    ids = {}
+    for role in ("bos", "eos", "pad"):
+        key = f"{role}_token_id"
+        ids[role] = [getattr(tokenizer, key), getattr(config, key, None), getattr(generation, key, None)]
     print(json.dumps({
         "parameters": sum(p.numel() for p in model.parameters()),
         "missing_weights": sorted(map(str, info["missing_keys"])), "unexpected_weights": sorted(map(str, info["unexpected_keys"])),
         "logit_difference": float((logits - expected["logits"]).abs().max()), "generated_tokens": int(generated.shape[1] - prompt.shape[1]),
-        "ids": {role: [getattr(tokenizer, f"{role}_token_id"), getattr(config, f"{role}_token_id", None), getattr(generation, f"{role}_token_id", None)] for role in ("bos", "eos", "pad")},
+        "ids": ids,
         "tokenizer_size": len(tokenizer), "embedding_rows": model.get_input_embeddings().weight.shape[0],
         "has_chat_template": tokenizer.chat_template is not None, "transformers": __import__("transformers").__version__,
     }))  # fmt: skip

@@ -9,13 +9,13 @@ from recipes.schema import Recipe
 from tasks.artifacts.handles import Checkpoint, Documents, Handle, Released, Run, Scores, Tokens
 from tasks.artifacts.manifest import JSON, Manifest
 from tasks.panels.curation import curation
+from tasks.panels.formats import clock
 from tasks.panels.page import page
 from tasks.panels.release import release
 from tasks.panels.scores import scores
 from tasks.panels.tokens import tokens as tokens_panel
 from tasks.panels.training import training
 from tasks.runtime.production import Reader
-from tasks.panels.formats import clock
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Parts:
             "held_out_tokens_per_source": {name: row["held_out_tokens"] for name, row in self.tokens.details["sources"].items()},
             "stages": [
                 {"stage": m.counts["stage"], "steps": m.details["stage_steps"], "tokens": m.details["stage_tokens"],
-                 "first_loss": round(m.details["first_loss"], 4), "loss": round(m.counts["loss"], 4), "seconds": m.recorded["seconds"],
+                 "first_loss": round(first_loss(rows), 4), "loss": round(m.counts["loss"], 4), "seconds": m.recorded["seconds"],
                  "mixture": m.details["mixture"], "world_size": m.details["world_size"]}
-                for m in self.trained
+                for m, rows in zip(self.trained, self.journals, strict=True)
             ],
             "scores": {m.counts["checkpoint"]: m.counts["scores"] for m in self.scores},
             "bits_per_byte": {m.counts["checkpoint"]: m.counts["bits_per_byte"] for m in self.scores},
@@ -64,7 +64,15 @@ class Parts:
         }  # fmt: skip
 
 
-def collect(run: Run, documents: Documents, tokens: Tokens, trained: list[Checkpoint], scored: list[Scores], released: list[Released]) -> Parts:
+def first_loss(rows: list[dict[str, float]]) -> float:
+    """Return the mean loss of the first tenth of a stage's steps; a stage's `loss` is that of its last tenth."""
+    head = rows[: max(1, len(rows) // 10)]
+    return sum(row["loss"] for row in head) / len(head)
+
+
+def collect(
+    run: Run, documents: Documents, tokens: Tokens, trained: list[Checkpoint], scored: list[Scores], released: list[Released]
+) -> Parts:
     """Read the manifests and journals of a run from the store."""
 
     def manifests(handles: list[Handle]) -> list[Manifest]:
@@ -92,6 +100,11 @@ def make_report(recipe: Recipe, parts: Parts, summary: JSON) -> str:
     ]  # fmt: skip
     stages = list(zip(parts.trained, parts.journals, strict=True))
     panels = [
-        curation(parts.documents), tokens_panel(parts.tokens), training(stages[:-1]), training(stages[-1:]), scores(parts.scores), release(parts.releases)
+        curation(parts.documents),
+        tokens_panel(parts.tokens),
+        training(stages[:-1]),
+        training(stages[-1:]),
+        scores(parts.scores),
+        release(parts.releases),
     ]
     return page(f"Run {summary['run']}", recipe.summary, facts, panels)

@@ -25,7 +25,9 @@ def summarize(
     summary = parts.summary(run, recipe, time.time() - run.started)
     (folder / "report.html").write_text(make_report(recipe, parts, summary))
     (folder / "summary.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
-    metrics = {"wall_seconds": summary["wall_seconds"], "bits_per_byte": base_scores.bits_per_byte} | {f"chat/{k}": v for k, v in chat_scores.scores.items()}
+    metrics = {"wall_seconds": summary["wall_seconds"], "bits_per_byte": base_scores.bits_per_byte} | {
+        f"chat/{k}": v for k, v in chat_scores.scores.items()
+    }
     end_parent(run.tracking_uri, run.tracking_run, metrics, {"report": str(folder / "report.html")}, failed=False)
     print(summary_text(summary), flush=True)
     return Summary(

@@ -61,4 +61,10 @@ def connect_ray() -> None:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
         print("  starting Ray on this machine", flush=True)
-        ray.init(num_cpus=max(os.cpu_count() or 1, find_profile("local").workers), include_dashboard=True, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
+        ray.init(
+            num_cpus=max(os.cpu_count() or 1, find_profile("local").workers),
+            include_dashboard=True,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )

@@ -26,8 +26,8 @@ from pydantic import BaseModel
 from tasks.artifacts.handles import Handle, Run
 from tasks.artifacts.manifest import JSON, FileEntry, Manifest, content_digest, digest_of, read_manifest, write_manifest
 from tasks.artifacts.store import Store, open_store, sha256_file
-from tasks.runtime.code import ROOT, code_digest
 from tasks.panels.formats import clock
+from tasks.runtime.code import ROOT, code_digest
 from tasks.runtime.tracking import Tracking
 
 H = TypeVar("H", bound=Handle)
@@ -145,7 +145,10 @@ class Production:
 def headline(counts: JSON) -> str:
     """Write an artifact's counts on one line."""
     shown = {key: value for key, value in counts.items() if isinstance(value, int | float) and not isinstance(value, bool)}
-    return ", ".join(f"{key.replace('_', ' ')} {value:,.4g}" if isinstance(value, float) else f"{key.replace('_', ' ')} {value:,}" for key, value in shown.items())
+    return ", ".join(
+        f"{key.replace('_', ' ')} {value:,.4g}" if isinstance(value, float) else f"{key.replace('_', ' ')} {value:,}"
+        for key, value in shown.items()
+    )
 
 
 def load_manifest(run: Run, handle: Handle) -> Manifest:
@@ -155,7 +158,9 @@ def load_manifest(run: Run, handle: Handle) -> Manifest:
     if manifest is None:
         raise OSError(f"{handle.label} is not (or no longer) in the artifact store at {handle.uri}: run the workflow again to make it")
     if manifest.digest != handle.digest:
-        raise OSError(f"{handle.label} at {handle.uri} has digest {manifest.digest[:12]}, the handle says {handle.digest[:12]}: refusing to use it")
+        raise OSError(
+            f"{handle.label} at {handle.uri} has digest {manifest.digest[:12]}, the handle says {handle.digest[:12]}: refusing to use it"
+        )
     return manifest
 
 

@@ -7,17 +7,9 @@ import sys
 import time
 from types import TracebackType
 
-from tasks.panels.formats import clock
+from tasks.panels.formats import clock, compact
 
 TERMINAL_SECONDS, LOG_SECONDS = 0.2, 5.0
-
-
-def human(number: float) -> str:
-    """Write a number with three significant digits and a suffix: 1234567 becomes 1.23M."""
-    for limit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if abs(number) >= limit:
-            return f"{number / limit:.3g}{suffix}"
-    return f"{number:.3g}"
 
 
 class Progress:
@@ -48,7 +40,7 @@ class Progress:
         parts = [f"  {self.label}"]
         if self.total:
             parts.append(f"{min(100.0, 100.0 * self.done / self.total):3.0f} %")
-        parts.append(f"{human(self.done)} {self.unit}, {human(rate)}/s")
+        parts.append(f"{compact(self.done)} {self.unit}, {compact(rate)}/s")
         if self.total and 0 < self.done < self.total:
             parts.append(f"{clock((self.total - self.done) / rate)} left")
         if self.note:

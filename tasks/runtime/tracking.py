@@ -64,7 +64,9 @@ def start_parent(uri: str, run_name: str, artifact_location: str | None, tags: d
     def call() -> str:
         tracker = client(uri)
         experiment = tracker.get_experiment_by_name(EXPERIMENT)
-        experiment_id = experiment.experiment_id if experiment else tracker.create_experiment(EXPERIMENT, artifact_location=artifact_location)
+        experiment_id = (
+            experiment.experiment_id if experiment else tracker.create_experiment(EXPERIMENT, artifact_location=artifact_location)
+        )
         return tracker.create_run(experiment_id, run_name=run_name, tags=tags).info.run_id
 
     return attempt(uri, call) or ""
@@ -144,7 +146,12 @@ class Tracking:
                 inputs = []
                 for role, parent in manifest.identity.get("parent_artifacts", {}).items():
                     digest = manifest.identity["parents"][role]
-                    dataset = Dataset(name=f"{parent['name']}@{parent['version'][:8]}", digest=digest[:36], source_type="reynard", source=f'{{"uri": "{parent["uri"]}"}}')
+                    dataset = Dataset(
+                        name=f"{parent['name']}@{parent['version'][:8]}",
+                        digest=digest[:36],
+                        source_type="reynard",
+                        source=f'{{"uri": "{parent["uri"]}"}}',
+                    )
                     inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", role)]))
                 if inputs:
                     tracker.log_inputs(self.child, inputs)

@@ -37,7 +37,9 @@ def read_chats(section: SFT) -> tuple[list[list[Message]], Counter]:
                     mine[reason] += 1
         bad = sum(mine.values()) - mine["rows"]
         if mine["rows"] == bad:
-            raise BadInput(f"sft source {source.name!r} has no usable conversation in {source.location!r} ({bad} bad rows): each row needs `messages` of role and content")
+            raise BadInput(
+                f"sft source {source.name!r} has no usable conversation in {source.location!r} ({bad} bad rows): each row needs `messages` of role and content"
+            )
         if bad > section.max_unreadable_fraction * mine["rows"]:
             reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(mine.items()) if reason != "rows")
             raise BadInput(
@@ -98,7 +100,11 @@ def python_help(file: RawFile) -> Iterator[list[Message]]:
     yield from _about(f"the `{module}` module", tree, ("What is {0} for?", "Tell me about {0}."))
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            kind = ("What does `{0}` do?", "How would you describe `{0}`?") if isinstance(node, ast.FunctionDef) else ("What is `{0}`?", "Explain `{0}` to me.")
+            kind = (
+                ("What does `{0}` do?", "How would you describe `{0}`?")
+                if isinstance(node, ast.FunctionDef)
+                else ("What is `{0}`?", "Explain `{0}` to me.")
+            )
             yield from _about(f"{module}.{node.name}", node, kind)
             for inner in node.body if isinstance(node, ast.ClassDef) else []:
                 if isinstance(inner, ast.FunctionDef) and not inner.name.startswith("_"):

@@ -22,19 +22,27 @@ def finetune(run: RunRef, seed: int, model: Model, section: SFT, raw: RawSources
     data = {key: getattr(section, key) for key in ("max_unreadable_fraction", "template", "max_tokens")}
     sources = [source.model_dump(mode="json") for source in section.sources]
     tokenizer = {entry.path: entry.sha256 for entry in checkpoint.manifest.matching("tokenizer/")}
-    with Production(run, "conversations", "conversations", data | {"sources": sources, "tokenizer": tokenizer}, {"raw": raw}, "tasks.sft") as chats:
+    with Production(
+        run, "conversations", "conversations", data | {"sources": sources, "tokenizer": tokenizer}, {"raw": raw}, "tasks.sft"
+    ) as chats:
         if chats.needed:
             folder = checkpoint.place("tokenizer/", chats.scratch / "tokenizer")
             chats.seal(*prepare(section, folder, chats.scratch, chats.add_file))
         conversations = chats.handle(Handle)
         chat_manifest = chats.manifest
     assert chat_manifest is not None
-    identity = {"seed": seed, "model": model.model_dump(mode="json"), "sft": section.model_dump(mode="json", exclude={"sources", "max_unreadable_fraction"})}
+    identity = {
+        "seed": seed,
+        "model": model.model_dump(mode="json"),
+        "sft": section.model_dump(mode="json", exclude={"sources", "max_unreadable_fraction"}),
+    }
     with Production(run, "checkpoint", "sft", identity, {"parent": base, "conversations": conversations}, "tasks.sft") as made:
         if made.needed:
             batches = chat_batches(section, seed, run.store, chats.folder, chat_manifest)
             parent_folder = made.store.key(base.uri).removesuffix("/manifest.json")
-            job = chat_job(section, model, seed, batches, parent_folder, run.store, f"working/{made.version}", made.folder, chat_manifest.counts)
+            job = chat_job(
+                section, model, seed, batches, parent_folder, run.store, f"working/{made.version}", made.folder, chat_manifest.counts
+            )
             files, rows, world_size = run_job(job, find_profile(run.profile), made.tracking, str(made.scratch))
             made.files += files
             made.add_text("model.json", orjson.dumps(model.model_dump(mode="json")))
@@ -46,7 +54,7 @@ def finetune(run: RunRef, seed: int, model: Model, section: SFT, raw: RawSources
             counts = stage_facts(model, "sft", 0, steps, steps * job.tokens_per_step, rows)
             made.seal(counts, {
                 "mixture": {"conversations": steps * job.tokens_per_step}, "chunk_tokens": {"conversations": section.max_tokens},
-                "batch_tokens": job.tokens_per_step, "first_step": 0, "first_loss": rows[0]["loss"], "stage_steps": steps,
+                "batch_tokens": job.tokens_per_step, "first_step": 0, "stage_steps": steps,
                 "stage_tokens": steps * job.tokens_per_step, "world_size": world_size, "conversations": chat_manifest.counts})  # fmt: skip
             made.store.delete(f"working/{made.version}")
         assert made.manifest is not None

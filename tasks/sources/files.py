@@ -57,7 +57,9 @@ def _find(pattern: str, wanted_by: str) -> list[RawFile]:
         try:
             paths = sorted(path for path in _filesystem(protocol).glob(pattern) if not path.endswith("/"))
         except Exception as error:
-            raise BadInput(f"{wanted_by}: {pattern!r} cannot be listed ({type(error).__name__}: {str(error)[:120]}): check the address, the network and your credentials") from None
+            raise BadInput(
+                f"{wanted_by}: {pattern!r} cannot be listed ({type(error).__name__}: {str(error)[:120]}): check the address, the network and your credentials"
+            ) from None
         return [RawFile(f"{protocol}://{path}", f"{protocol}://{path}") for path in paths]
     return [RawFile(path, path) for path in sorted(glob.glob(pattern, recursive=True)) if Path(path).is_file()]
 
@@ -68,7 +70,7 @@ def _below(folder: Path, pattern: str, prefix: str) -> list[RawFile]:
 
 def open_raw(path: str) -> io.BufferedIOBase:
     """Open a raw file for reading bytes, decompressing `.gz` and `.zst`."""
-    stream = _filesystem(path.partition("://")[0]).open(path, "rb") if "://" in path else open(path, "rb")
+    stream = _filesystem(path.partition("://")[0]).open(path, "rb") if "://" in path else open(path, "rb")  # noqa: SIM115  the caller closes it
     if path.endswith(".gz") and not path.endswith(".warc.gz"):
         return gzip.open(stream, "rb")
     if path.endswith(".zst"):

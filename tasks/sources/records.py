@@ -25,7 +25,9 @@ class Record:
 
 def read_records(format: str, file: RawFile, text_field: str = "text") -> Iterator[Record]:
     """Read the records of a file of a format in order; records that cannot be read come as `text=None`, for the caller to count."""
-    reader = {"text": _read_text, "jsonl": _read_jsonl, "parquet": _read_parquet, "warc": _read_warc, "python_strings": _read_literals}[format]
+    reader = {"text": _read_text, "jsonl": _read_jsonl, "parquet": _read_parquet, "warc": _read_warc, "python_strings": _read_literals}[
+        format
+    ]
     yield from reader(file, text_field)
 
 

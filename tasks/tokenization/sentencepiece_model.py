@@ -78,13 +78,20 @@ def to_transformers(data: bytes, bos_per_document: bool, folder: Path) -> None:
     """Write `tokenizer.model`, `tokenizer.json` and `tokenizer_config.json` for `transformers`' AutoTokenizer."""
     processor = sentencepiece.SentencePieceProcessor(model_proto=data)
     fast = convert(processor, data)
-    special = {"bos_token": processor.bos_id(), "eos_token": processor.eos_id(), "unk_token": processor.unk_id(), "pad_token": processor.pad_id()}
+    special = {
+        "bos_token": processor.bos_id(),
+        "eos_token": processor.eos_id(),
+        "unk_token": processor.unk_id(),
+        "pad_token": processor.pad_id(),
+    }
     names = {role: processor.id_to_piece(number) for role, number in special.items() if number >= 0}
     names.setdefault("pad_token", names["eos_token"])
     fast.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in dict.fromkeys(names.values())])
     if bos_per_document:
         bos = names["bos_token"]
-        fast.post_processor = processors.TemplateProcessing(single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, processor.bos_id())])
+        fast.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, processor.bos_id())]
+        )
     folder.mkdir(parents=True, exist_ok=True)
     fast.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer.model").write_bytes(data)
@@ -106,7 +113,9 @@ def convert(processor: sentencepiece.SentencePieceProcessor, data: bytes) -> Tok
         fast = Tokenizer(models.Unigram(pieces, unk_id=processor.unk_id(), byte_fallback=proto.trainer_spec.byte_fallback))
     else:
         ids = {piece: number for number, (piece, _) in enumerate(pieces)}
-        fast = Tokenizer(models.BPE(ids, _merges(pieces, ids), unk_token=processor.id_to_piece(processor.unk_id()), fuse_unk=True, byte_fallback=True))
+        fast = Tokenizer(
+            models.BPE(ids, _merges(pieces, ids), unk_token=processor.id_to_piece(processor.unk_id()), fuse_unk=True, byte_fallback=True)
+        )
     fast.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
     tail = [decoders.Strip(" ", 1, 0)] if proto.normalizer_spec.add_dummy_prefix else []
     fast.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *tail])
@@ -128,7 +137,11 @@ def check_conversion(processor: sentencepiece.SentencePieceProcessor, folder: Pa
     Texts that spell out a control token (`<s>`) are left out: SentencePiece reads them as letters, `transformers` as tokens.
     """
     fast = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    control = [processor.id_to_piece(number) for number in (processor.bos_id(), processor.eos_id(), processor.pad_id(), processor.unk_id()) if number >= 0]
+    control = [
+        processor.id_to_piece(number)
+        for number in (processor.bos_id(), processor.eos_id(), processor.pad_id(), processor.unk_id())
+        if number >= 0
+    ]
     compared = 0
     for text in texts:
         if any(piece in text for piece in control):

@@ -45,7 +45,7 @@ def tokenize(section: Tokenization, shards: Shards, scratch: Path, add: Add) -> 
         add(file, f"tokenizer/{file.name}")
     sources = {}
     total_bytes = sum(path.stat().st_size for paths in shards.values() for path in paths)
-    with Progress("tokenize", None if not total_bytes else total_bytes, "bytes of shards") as progress:
+    with Progress("tokenize", total_bytes or None, "bytes of shards") as progress:
         for source, paths in shards.items():
             sources[source] = _write_source(section, processor, source, paths, scratch, add, progress)
     counts = {
@@ -88,7 +88,13 @@ def _first_texts(shards: Shards) -> Iterator[str]:
 
 
 def _write_source(
-    section: Tokenization, processor: sentencepiece.SentencePieceProcessor, source: str, paths: list[Path], scratch: Path, add: Add, progress: Progress
+    section: Tokenization,
+    processor: sentencepiece.SentencePieceProcessor,
+    source: str,
+    paths: list[Path],
+    scratch: Path,
+    add: Add,
+    progress: Progress,
 ) -> JSON:
     kind = token_type(section.vocabulary_size)
     files = {split: (scratch / f"{split}.bin").open("wb") for split in ("train", "held_out")}
@@ -101,7 +107,9 @@ def _write_source(
                 split = "held_out" if is_held_out(row["id"], section.held_out_fraction) else "train"
                 ids = [*([processor.bos_id()] if section.bos_per_document else []), *ids, processor.eos_id()]
                 files[split].write(np.asarray(ids, dtype=kind).tobytes())
-                index[split].append({"id": row["id"], "start": ends[split], "tokens": len(ids), "bytes": len(row["text"].encode()), "raw": row["raw"]})
+                index[split].append(
+                    {"id": row["id"], "start": ends[split], "tokens": len(ids), "bytes": len(row["text"].encode()), "raw": row["raw"]}
+                )
                 ends[split] += len(ids)
             progress.advance(size * part)
     for split, file in files.items():

@@ -11,7 +11,9 @@ from tasks.runtime.production import Production, Reader
 
 
 @stage_task("tasks.training")
-def train_stage(run: RunRef, seed: int, model: Model, pretraining: Pretraining, number: int, tokens: TokensRef, parent: CheckpointRef | None = None) -> CheckpointRef:
+def train_stage(
+    run: RunRef, seed: int, model: Model, pretraining: Pretraining, number: int, tokens: TokensRef, parent: CheckpointRef | None = None
+) -> CheckpointRef:
     """Train curriculum stage `number` (1 to 3) from its parent's checkpoint on its own mixture, chunk lengths and batch."""
     from tasks.engine.facts import stage_facts
     from tasks.engine.launch import run_job
@@ -33,10 +35,12 @@ def train_stage(run: RunRef, seed: int, model: Model, pretraining: Pretraining, 
                 made.copy_file(reader.path(entry.path), entry.path)
             made.add_text("journal.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in rows), record=True)
             before = parent.tokens if parent else 0
-            counts = stage_facts(model, stage.name, first_step(pretraining, number - 1), stage.steps, before + stage.steps * stage.batch_tokens, rows)
+            counts = stage_facts(
+                model, stage.name, first_step(pretraining, number - 1), stage.steps, before + stage.steps * stage.batch_tokens, rows
+            )
             made.seal(counts, {
                 "mixture": batches.mixture_tokens(), "chunk_tokens": {entry.source: entry.chunk_tokens for entry in stage.mixture},
-                "batch_tokens": stage.batch_tokens, "first_step": first_step(pretraining, number - 1), "first_loss": rows[0]["loss"],
+                "batch_tokens": stage.batch_tokens, "first_step": first_step(pretraining, number - 1),
                 "stage_steps": stage.steps, "stage_tokens": stage.steps * stage.batch_tokens, "world_size": world_size})  # fmt: skip
             made.store.delete(f"working/{made.version}")
         assert made.manifest is not None

@@ -52,7 +52,15 @@ def open_batches(tokens: Reader, stage: Stage, seed: int) -> StageBatches:
 
 
 def stage_job(
-    model: Model, pretraining: Pretraining, number: int, seed: int, batches: StageBatches, parent_folder: str | None, store: str, working: str, final: str
+    model: Model,
+    pretraining: Pretraining,
+    number: int,
+    seed: int,
+    batches: StageBatches,
+    parent_folder: str | None,
+    store: str,
+    working: str,
+    final: str,
 ) -> Job:
     """Make the engine's job for stage `number` (0-based)."""
     stage = pretraining.stages[number]

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from reynard.main import app
 from recipes.errors import BadInput
 from recipes.load import load_recipe
+from reynard.main import app
 from tasks.preflight.check import check_recipe, pin_sources
 from tests.pipeline.micro import ROOT, micro_recipe
 
@@ -62,7 +62,11 @@ def check(file: Path, store: Path) -> None:
         ("curation.sources.1.location", "nowhere/*.txt", r"source 'python_library': nothing matches 'nowhere/\*.txt'"),
         ("curation.sources.1.location", "package:not_installed_here/x", r"the Python package 'not_installed_here' is not installed"),
         ("sft.sources.0.location", "nowhere.jsonl", r"sft source 'python_help': nothing matches 'nowhere.jsonl'"),
-        ("sft.batch_conversations", 7, r"sft: a batch is 7 units, which 2 workers cannot share equally: make sft.batch_conversations a multiple of 2"),
+        (
+            "sft.batch_conversations",
+            7,
+            r"sft: a batch is 7 units, which 2 workers cannot share equally: make sft.batch_conversations a multiple of 2",
+        ),
         ("evaluation.suites.0.benchmarks.0.task", "arc_hard", r"arc_hard is not in the committed sample"),
     ],
 )
@@ -93,7 +97,13 @@ def test_an_unknown_profile_is_named(tmp_path: Path):
 def test_pyflyte_itself_ends_with_the_sentence_and_a_failing_exit_code(tmp_path: Path):
     file = edited(tmp_path, "curation.sources.1.location", "nowhere/*.txt")
     command = [str(Path(sys.executable).with_name("pyflyte")), "run", str(ROOT / "workflows/data.py"), "data", "--recipe", str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "REYNARD_RUNS": str(tmp_path)})
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "REYNARD_RUNS": str(tmp_path)},
+    )
     printed = " ".join((done.stdout + done.stderr).split())
     assert done.returncode != 0
     assert "source 'python_library': nothing matches 'nowhere/*.txt'" in printed

@@ -20,7 +20,9 @@ def section(sources: list[dict], **changes) -> Curation:
     values = {
         "sources": [{"kind": "reference", "format": "jsonl", "licence": "CC0", "quality": "none"} | source for source in sources],
         "max_unreadable_fraction": 0.2, "min_characters": 200, "exact_duplicates": {"scope": "across_sources", "false_positive_rate": 1e-9},
-        "near_duplicates": {"unit": "character", "shingle_length": 13, "permutations": 128, "bands": 9, "rows": 13, "jaccard_threshold": 0.8, "scope": "across_sources"},
+        "near_duplicates": {
+            "unit": "character", "shingle_length": 13, "permutations": 128, "bands": 9, "rows": 13, "jaccard_threshold": 0.8, "scope": "across_sources",
+        },
         "min_quality": 0.0,
     }  # fmt: skip
     return Curation.model_validate(values | changes)
@@ -36,7 +38,10 @@ def run(curation: Curation, out: Path) -> tuple[dict, dict, dict[str, list[str]]
         local.rename(target)
 
     counts, details = curate(curation, scratch, add)
-    kept = {folder.name: [row["text"] for file in sorted(folder.iterdir()) for row in read_lines(file)] for folder in (out / "documents").iterdir()}
+    kept = {
+        folder.name: [row["text"] for file in sorted(folder.iterdir()) for row in read_lines(file)]
+        for folder in (out / "documents").iterdir()
+    }
     return counts, details, kept, list(read_lines(out / "removed.jsonl.zst"))
 
 
@@ -74,7 +79,9 @@ def test_the_order_of_files_and_records_does_not_change_the_result(tmp_path: Pat
         (tmp_path / name).mkdir()
         for number, text in enumerate(order):
             write_jsonl(tmp_path / name / f"{number}.jsonl", [[TEXTS[text]], [TEXTS[text] + " once more the same"]])
-    results = [run(section([{"name": "a", "location": str(tmp_path / name / "*.jsonl")}]), tmp_path / f"out-{name}") for name in ("one", "two")]
+    results = [
+        run(section([{"name": "a", "location": str(tmp_path / name / "*.jsonl")}]), tmp_path / f"out-{name}") for name in ("one", "two")
+    ]
     assert results[0][2] == results[1][2]
     assert results[0][0] == results[1][0]
 
@@ -82,7 +89,9 @@ def test_the_order_of_files_and_records_does_not_change_the_result(tmp_path: Pat
 def test_curating_what_was_kept_keeps_it_all(tmp_path: Path):
     first = write_jsonl(tmp_path / "a.jsonl", [[text] for text in [*TEXTS, *TEXTS]])
     once = run(section([{"name": "a", "location": first}]), tmp_path / "once")
-    again = run(section([{"name": "a", "location": write_jsonl(tmp_path / "b.jsonl", [[text] for text in once[2]["a"]])}]), tmp_path / "again")
+    again = run(
+        section([{"name": "a", "location": write_jsonl(tmp_path / "b.jsonl", [[text] for text in once[2]["a"]])}]), tmp_path / "again"
+    )
     assert sorted(again[2]["a"]) == sorted(once[2]["a"])
 
 

@@ -12,7 +12,9 @@ from recipes.errors import BadInput
 from recipes.schema import ExactDuplicates, NearDuplicates
 from tasks.curation.duplicates import ExactFilter, NearIndex, jaccard, shingles, signature
 
-RULE = NearDuplicates(unit="character", shingle_length=13, permutations=128, bands=9, rows=13, jaccard_threshold=0.8, scope="across_sources")
+RULE = NearDuplicates(
+    unit="character", shingle_length=13, permutations=128, bands=9, rows=13, jaccard_threshold=0.8, scope="across_sources"
+)
 
 
 def words(seed: int, count: int) -> list[str]:

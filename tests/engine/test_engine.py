@@ -84,7 +84,10 @@ def plain_loop(parts: list[tuple[object, bool]]) -> tuple[dict[str, torch.Tensor
         if optimizer is None or not keep:
             groups = [[p for p in model.parameters() if p.ndim >= 2], [p for p in model.parameters() if p.ndim < 2]]
             optimizer = torch.optim.AdamW(
-                [{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0.0}], betas=(0.9, 0.95), eps=1e-8, lr=0.0
+                [{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0.0}],
+                betas=(0.9, 0.95),
+                eps=1e-8,
+                lr=0.0,
             )
         for local in range(data.steps):
             for group in optimizer.param_groups:

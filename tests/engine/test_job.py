@@ -18,7 +18,9 @@ def test_every_rank_takes_equally_many_units_equally_often(world, share, most):
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_the_way_out():
-    with pytest.raises(ValueError, match=r"a batch of 10 units cannot be dealt to 4 workers equally: use a number of workers that divides 10"):
+    with pytest.raises(
+        ValueError, match=r"a batch of 10 units cannot be dealt to 4 workers equally: use a number of workers that divides 10"
+    ):
         micro_batch_units(10, 4, 100)
 
 

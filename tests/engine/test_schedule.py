@@ -9,7 +9,9 @@ from tasks.engine.schedule import Horizon, learning_rate
 
 
 def wsd(form: str, temperature: float | None = None, final: float = 0.0) -> Schedule:
-    return Schedule(form="wsd", warmup_steps=10, final_fraction=final, decay_form=form, decay_from_stage="s3", decay_temperature_steps=temperature)
+    return Schedule(
+        form="wsd", warmup_steps=10, final_fraction=final, decay_form=form, decay_from_stage="s3", decay_temperature_steps=temperature
+    )
 
 
 HORIZON = Horizon(total_steps=101, decay_from_step=50)

@@ -30,7 +30,9 @@ def reference(model: Model, weights: dict[str, torch.Tensor]):
     return network
 
 
-@pytest.mark.parametrize(("family", "tied", "window"), [("llama", True, None), ("llama", False, None), ("mistral", False, 8), ("mistral", True, 64)])
+@pytest.mark.parametrize(
+    ("family", "tied", "window"), [("llama", True, None), ("llama", False, None), ("mistral", False, 8), ("mistral", True, 64)]
+)
 def test_logits_equal_transformers_in_float32(family, tied, window):
     model = make(family, tied, window)
     decoder = Decoder(model)

@@ -55,16 +55,24 @@ def test_a_run_leaves_everything_it_promises(first):
 
 def test_the_released_chat_model_is_a_repository_that_transformers_alone_can_use(first):
     folder = first[0] / "runs" / "latest" / "release" / "chat"
-    assert {"README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"} <= {
-        path.name for path in folder.iterdir()
-    }
+    assert {
+        "README.md",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    } <= {path.name for path in folder.iterdir()}
     program = (
         "import sys; from transformers import AutoModelForCausalLM, AutoTokenizer\n"
         "t = AutoTokenizer.from_pretrained(sys.argv[1]); m = AutoModelForCausalLM.from_pretrained(sys.argv[1])\n"
         "i = t.apply_chat_template([{'role': 'user', 'content': 'What is json for?'}], add_generation_prompt=True, return_tensors='pt', return_dict=True)\n"
         "o = m.generate(**i, max_new_tokens=5); print(o.shape[1] - i['input_ids'].shape[1])\n"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", program, str(folder)], capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program, str(folder)], capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert 1 <= int(done.stdout.split()[-1]) <= 5
     assert "micro" in (folder / "README.md").read_text()
@@ -79,7 +87,18 @@ def test_mlflow_holds_a_run_per_stage_under_the_pipelines_and_a_model_that_leads
     runs = client.search_runs([experiment], max_results=100)
     parent = next(run for run in runs if run.info.run_id == first[2]["locations"]["mlflow_run"])
     children = {run.info.run_name: run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id}
-    assert {"documents", "tokens", "stage1", "stage2", "stage3", "sft", "scores-base", "scores-chat", "release-base", "release-chat"} <= set(children)
+    assert {
+        "documents",
+        "tokens",
+        "stage1",
+        "stage2",
+        "stage3",
+        "sft",
+        "scores-base",
+        "scores-chat",
+        "release-base",
+        "release-chat",
+    } <= set(children)
     assert all(run.info.status == "FINISHED" for run in [parent, *children.values()])
     losses = client.get_metric_history(children["stage1"].info.run_id, "loss")
     assert [metric.step for metric in losses][:4] == [1, 2, 3, 4]
@@ -118,7 +137,12 @@ def test_on_s3_and_an_mlflow_server_the_same_recipe_gives_the_same_digests(first
         printed, _ = run(micro_recipe(tmp_path), tmp_path / "runs", **s3_variables, **mlflow_variables)
         assert made(printed) == set()
         secrets = [s3_variables["AWS_SECRET_ACCESS_KEY"], s3_variables["AWS_ACCESS_KEY_ID"]]
-        assert not [secret for secret in secrets for path in (tmp_path / "runs").rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+        assert not [
+            secret
+            for secret in secrets
+            for path in (tmp_path / "runs").rglob("*")
+            if path.is_file() and secret.encode() in path.read_bytes()
+        ]
     finally:
         stop(mlflow)
         stop(s3)
@@ -128,7 +152,10 @@ def test_an_mlflow_that_is_not_there_costs_a_warning_and_nothing_else(first, tmp
     from infra.local.services import free_port
 
     printed, summary = run(
-        micro_recipe(first[0]), first[0] / "runs", REYNARD_STORE=str(first[0] / "runs/micro/store"), MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}"
+        micro_recipe(first[0]),
+        first[0] / "runs",
+        REYNARD_STORE=str(first[0] / "runs/micro/store"),
+        MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}",
     )
     assert "going on without it" in printed
     assert summary["digests"]["stage3"] == first[2]["digests"]["stage3"]

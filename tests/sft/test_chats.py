@@ -74,7 +74,10 @@ def tokenizer_folder(tmp_path_factory) -> Path:
 
     words = [f"user assistant system speaks <|user|> word{n % 50} and\n" * 3 for n in range(300)]
     rule = Tokenization(
-        vocabulary_size=290, train={"type": "bpe", "sample_characters": 100_000, "max_piece_characters": 8}, bos_per_document=True, held_out_fraction=0.1
+        vocabulary_size=290,
+        train={"type": "bpe", "sample_characters": 100_000, "max_piece_characters": 8},
+        bos_per_document=True,
+        held_out_fraction=0.1,
     )
     folder = tmp_path_factory.mktemp("tokenizer")
     to_transformers(train(rule, words), True, folder)
@@ -85,7 +88,10 @@ def test_only_the_assistants_words_and_its_end_are_trained(tokenizer_folder: Pat
     tokenizer = open_tokenizer(tokenizer_folder, "tulu")
     ids, labels, cut = render(tokenizer, [SYSTEM, USER, ASSISTANT, USER, ASSISTANT], 1000)
     assert not cut and len(ids) == len(labels)
-    assert tokenizer.decode(ids) == "<s><|system|>\nsystem speaks\n<|user|>\nuser speaks\n<|assistant|>\nassistant speaks</s>\n<|user|>\nuser speaks\n<|assistant|>\nassistant speaks"
+    assert (
+        tokenizer.decode(ids)
+        == "<s><|system|>\nsystem speaks\n<|user|>\nuser speaks\n<|assistant|>\nassistant speaks</s>\n<|user|>\nuser speaks\n<|assistant|>\nassistant speaks"
+    )
     trained = tokenizer.decode([label for label in labels if label != NOT_TRAINED])
     assert trained == "assistant speaks</s>assistant speaks</s>"
     assert [label for token, label in zip(ids[1:], labels, strict=False) if label != NOT_TRAINED] == [

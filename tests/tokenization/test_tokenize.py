@@ -13,12 +13,18 @@ from tasks.tokenization.tokenize import is_held_out, tokenize
 
 TEXTS = [f"def f{n}(x):\n    return  x + {n}   # café {'=' * (n % 30)}\n" * 4 + "the words of it " * (n % 7) for n in range(120)]
 RULE = Tokenization(
-    vocabulary_size=320, train={"type": "bpe", "sample_characters": 50_000, "max_piece_characters": 8}, bos_per_document=True, held_out_fraction=0.2
+    vocabulary_size=320,
+    train={"type": "bpe", "sample_characters": 50_000, "max_piece_characters": 8},
+    bos_per_document=True,
+    held_out_fraction=0.2,
 )
 
 
 def shard(tmp_path: Path, texts: list[str]) -> dict[str, list[Path]]:
-    rows = sorted(({"id": document_id(text), "text": text, "raw": f"r#{n}", "quality": 1.0} for n, text in enumerate(texts)), key=lambda row: row["id"])
+    rows = sorted(
+        ({"id": document_id(text), "text": text, "raw": f"r#{n}", "quality": 1.0} for n, text in enumerate(texts)),
+        key=lambda row: row["id"],
+    )
     path = tmp_path / "shard.jsonl.zst"
     write_lines(path, rows)
     return {"src": [path]}

@@ -81,7 +81,10 @@ def test_units_are_divided_exactly_and_within_one(weights, units):
 
 
 def test_a_source_that_is_too_small_says_how_many_epochs_it_would_need():
-    with pytest.raises(BadInput, match=r"stage 's' takes 1,920 tokens from 'b', which has 992 in whole chunks of 16: that is 1.94 epochs, and max_epochs is 1"):
+    with pytest.raises(
+        BadInput,
+        match=r"stage 's' takes 1,920 tokens from 'b', which has 992 in whole chunks of 16: that is 1.94 epochs, and max_epochs is 1",
+    ):
         check_supply(stage(), {"a": (0, 9000), "b": (0, 1000)})
     check_supply(stage(), {"a": (0, 9000), "b": (0, 2000)})
 
