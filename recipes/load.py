@@ -17,8 +17,8 @@ def load_recipe(path: Path):
     if not path.is_file():
         raise BadInput(f"recipe {str(path)!r} does not exist: give the path of a YAML file such as recipes/tiny.yaml")
     try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInput(f"recipe {str(path)!r} is not YAML: {' '.join(str(error).split())}") from None
     return Recipe.model_validate(values)
 

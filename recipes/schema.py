@@ -19,7 +19,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 class Section(BaseModel):
     """A frozen group of recipe fields in which a misspelt key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 # --- sources -----------------------------------------------------------------------------------------------------------------
@@ -224,8 +224,8 @@ class AdamW(Section):
     """AdamW with decoupled decay on matrices only (norms and other vectors are not decayed)."""
 
     peak_learning_rate: PositiveFloat
-    beta1: Fraction
-    beta2: Fraction
+    beta1: Annotated[float, Field(ge=0.0, lt=1.0)]
+    beta2: Annotated[float, Field(ge=0.0, lt=1.0)]
     eps: PositiveFloat
     weight_decay: Annotated[float, Field(ge=0.0)]
     max_gradient_norm: PositiveFloat
@@ -335,6 +335,10 @@ class Pretraining(Section):
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"stage names must be unique: {', '.join(names)}")
+        if (warmup := self.schedule.warmup_steps or 0) > self.steps:
+            raise ValueError(
+                f"warmup_steps {warmup} is more than all {self.steps} steps of the stages: the peak would never be reached, lower it"
+            )
         if self.schedule.decay_from_stage is not None and self.schedule.decay_from_stage not in names:
             raise ValueError(f"decay_from_stage {self.schedule.decay_from_stage!r} is not a stage: choose one of {', '.join(names)}")
         return self
@@ -481,6 +485,8 @@ class Recipe(Section):
                 raise ValueError(
                     f"stage {stage.name!r}: chunk {stage.unit_tokens} exceeds model.context_tokens {self.model.context_tokens}"
                 )
+        if self.release.base_name == self.release.chat_name:
+            raise ValueError(f"release.base_name and release.chat_name are both {self.release.base_name!r}: two models need two names")
         if self.sft.max_tokens > self.model.context_tokens:
             raise ValueError(f"sft.max_tokens {self.sft.max_tokens} exceeds model.context_tokens {self.model.context_tokens}")
         return self

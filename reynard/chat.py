@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+LATEST = Path(os.environ.get("REYNARD_RUNS", "runs")) / "latest"
+
 
 def chat(
-    model: Annotated[Path, typer.Argument(help="A released chat model's folder.")] = Path("runs/latest/release/chat"),
+    model: Annotated[Path, typer.Argument(help="A released chat model's folder.")] = LATEST / "release" / "chat",
     prompt: Annotated[str, typer.Option(help="Ask one question, print the answer and stop.")] = "",
     max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 120,
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 0.0,

@@ -38,4 +38,4 @@ def run(
     command += ["--store", store] if store else []
     typer.echo(f"$ pyflyte {' '.join(shlex.quote(part.removeprefix(str(ROOT) + '/')) for part in command[1:])}")
     runs = os.environ.get("REYNARD_RUNS", str(Path.cwd() / "runs"))
-    raise typer.Exit(subprocess.run(command, cwd=ROOT, env=os.environ | {"REYNARD_RUNS": runs}).returncode)
+    raise typer.Exit(subprocess.run(command, env=os.environ | {"REYNARD_RUNS": runs}).returncode)

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+LATEST = Path(os.environ.get("REYNARD_RUNS", "runs")) / "latest"
+
 
 def ui(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")] = Path("runs/latest"),
+    run: Annotated[Path, typer.Argument(help="A run's folder.")] = LATEST,
     port: Annotated[int, typer.Option(help="The port on 127.0.0.1.")] = 5000,
 ) -> None:
     """Show a run in MLflow's interface."""

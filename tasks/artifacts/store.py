@@ -101,7 +101,7 @@ class Store:
     def local_copy(self, key: str, sha256: str, cache: Path) -> Path:
         """Return a local path that holds an object, fetched into `cache` once and checked against its sha256."""
         if self.is_local:
-            return Path(self.uri(key))
+            return _verified(Path(self.uri(key)), sha256)
         target = cache / sha256
         if not target.exists():
             cache.mkdir(parents=True, exist_ok=True)
@@ -112,6 +112,20 @@ class Store:
                 raise OSError(f"{self.uri(key)} holds bytes with sha256 {found}, its manifest says {sha256}: the object is damaged")
             os.replace(scratch, target)
         return target
+
+
+_seen: set[tuple[str, int, int, str]] = set()
+
+
+def _verified(path: Path, sha256: str) -> Path:
+    """Return a path whose bytes have a sha256: read once for every state of the file; OSError if they have another."""
+    state = path.stat()
+    mark = (str(path), state.st_mtime_ns, state.st_size, sha256)
+    if mark not in _seen:
+        if (found := sha256_file(path)) != sha256:
+            raise OSError(f"{path} holds bytes with sha256 {found}, its manifest says {sha256}: the file was changed or damaged")
+        _seen.add(mark)
+    return path
 
 
 def s3_options() -> dict[str, object]:

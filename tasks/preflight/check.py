@@ -6,6 +6,7 @@ from tasks.artifacts.manifest import JSON
 from tasks.artifacts.store import open_store
 from tasks.evaluation.evaluate import check_evaluation
 from tasks.runtime.cluster import find_profile
+from tasks.sft.chats import check_chats
 from tasks.sources.files import RawFile, find_files, fingerprint
 from tasks.sources.records import read_records
 
@@ -25,8 +26,7 @@ def check_recipe(recipe: Recipe, profile_name: str, store_root: str) -> None:
     for source in recipe.curation.sources:
         if source.format != "planted":
             _check_first_record(source, find_files(source.location, f"source {source.name!r}"))
-    for chat in recipe.sft.sources:
-        find_files(chat.location, f"sft source {chat.name!r}")
+    check_chats(recipe.sft)
     if recipe.tokenization.load is not None:
         from tasks.tokenization.sentencepiece_model import load_given, open_model
 
@@ -43,8 +43,18 @@ def _divides(units: int, workers: int, what: str, field: str) -> None:
 
 
 def _check_first_record(source: Source, files: list[RawFile]) -> None:
-    if not any(True for _ in read_records(source.format, files[0], source.text_field)):
-        raise BadInput(f"source {source.name!r}: the first file, {files[0].path}, holds no record: check its format ({source.format})")
+    for file in files:
+        try:
+            if any(True for _ in read_records(source.format, file, source.text_field)):
+                return
+        except BadInput:
+            raise
+        except Exception as error:
+            raise BadInput(
+                f"source {source.name!r}: {file.path} cannot be read as {source.format} ({type(error).__name__}: {str(error)[:120]}): "
+                "check the file and the source's format"
+            ) from None
+    raise BadInput(f"source {source.name!r} is empty: none of its {len(files)} files at {source.location!r} holds a record")
 
 
 def _check_store(root: str) -> None:

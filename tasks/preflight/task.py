@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+from recipes.errors import BadInput
 from recipes.schema import Recipe
 from tasks.artifacts.handles import RawSources, RawSourcesRef, Run, RunRef
 from tasks.runtime.flyte import control_task
@@ -26,6 +27,10 @@ def start_run(recipe: Recipe, name: str, store: str) -> tuple[RunRef, RawSources
     root = store or os.environ.get("REYNARD_STORE") or str(folder / "store")
     root = root if "://" in root else str(Path(root).absolute())
     profile = os.environ.get("REYNARD_PROFILE", "local")
+    if "@" in os.environ.get("MLFLOW_TRACKING_URI", ""):
+        raise BadInput(
+            "MLFLOW_TRACKING_URI holds a user or password, which would end up in logs: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
     check_recipe(recipe, profile, root)
     folder.mkdir(parents=True, exist_ok=True)
     link_latest(runs, name)

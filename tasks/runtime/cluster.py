@@ -22,7 +22,10 @@ class Profile:
 def _local() -> Profile:
     """The machine at hand: REYNARD_WORKERS processes (default 2, real data parallelism) that share its cores."""
     cores = os.cpu_count() or 1
-    workers = int(os.environ.get("REYNARD_WORKERS", "2"))
+    asked = os.environ.get("REYNARD_WORKERS", "2")
+    if not asked.isdecimal() or int(asked) < 1:
+        raise BadInput(f"REYNARD_WORKERS is {asked!r}: it counts training processes, so set it to a whole number of at least 1")
+    workers = int(asked)
     return Profile("local", workers, max(cores // workers, 1), 0, zero_stage=1, micro_batch_tokens=4096)
 
 

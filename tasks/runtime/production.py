@@ -28,7 +28,7 @@ from tasks.artifacts.manifest import JSON, FileEntry, Manifest, content_digest, 
 from tasks.artifacts.store import Store, open_store, sha256_file
 from tasks.panels.formats import clock
 from tasks.runtime.code import ROOT, code_digest
-from tasks.runtime.tracking import Tracking
+from tasks.runtime.tracking import Tracking, end_parent
 
 H = TypeVar("H", bound=Handle)
 
@@ -136,6 +136,8 @@ class Production:
         shutil.rmtree(self.scratch, ignore_errors=True)
         failed = error is not None or self.manifest is None
         self.tracking.finish(self.manifest, failed)
+        if failed:
+            end_parent(self.run.tracking_uri, self.run.tracking_run, {}, {"failed": self.name}, failed=True)
         if not failed:
             assert self.manifest is not None
             how = "cached" if self.was_cached else clock(time.monotonic() - self.begun)

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import inspect
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ Message = dict[str, str]
 ROLES = ("system", "user", "assistant")
 ANSWER_CHARACTERS = 320
 MIN_ANSWER_CHARACTERS = 24
+FIRST_ROWS = 100
 
 
 def read_chats(section: SFT) -> tuple[list[list[Message]], Counter]:
@@ -49,6 +51,26 @@ def read_chats(section: SFT) -> tuple[list[list[Message]], Counter]:
         counts.update(mine)
     counts["kept"] = len(chats)
     return chats, counts
+
+
+def check_chats(section: SFT) -> None:
+    """Look at the first rows of every source; BadInput if none of them is a conversation or a file cannot be read."""
+    for source in section.sources:
+        who = f"sft source {source.name!r}"
+        try:
+            rows = itertools.chain.from_iterable(_rows(source, file) for file in find_files(source.location, who))
+            faults = [fault(messages) for messages in itertools.islice(rows, FIRST_ROWS)]
+        except BadInput:
+            raise
+        except Exception as error:
+            raise BadInput(
+                f"{who} cannot be read as {source.format} ({type(error).__name__}: {str(error)[:120]}): check its files"
+            ) from None
+        if None not in faults:
+            raise BadInput(
+                f"{who}: none of the first {len(faults)} rows is a conversation ({', '.join(sorted({str(f) for f in faults})) or 'no rows'}): "
+                "each row needs `messages`, a list of role and content that ends with the assistant"
+            )
 
 
 def fault(messages: object) -> str | None:

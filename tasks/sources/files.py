@@ -1,13 +1,15 @@
 """A declared location to raw files that can be opened, wherever they lie.
 
 A location is a local path or glob, `s3://bucket/key*`, `hf://...`, `package:NAME/path*` (a data file of an installed Python
-package, whose code is not imported) or `stdlib:path*` (the Python standard library); several are separated by spaces.
+package, whose code is not imported) or `stdlib:path*` (the Python standard library); several are separated by spaces
+(quote one that contains a space).
 """
 
 import glob
 import gzip
 import importlib.util
 import io
+import shlex
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +31,15 @@ class RawFile:
 def find_files(location: str, wanted_by: str) -> list[RawFile]:
     """Resolve a location for `wanted_by` (named in errors); BadInput if a package is missing or a pattern matches nothing."""
     found: list[RawFile] = []
-    for pattern in location.split():
+    for pattern in shlex.split(location):
         matches = _find(pattern, wanted_by)
         if not matches:
             raise BadInput(
                 f"{wanted_by}: nothing matches {pattern!r}: check its location (a path or glob, s3://bucket/key*, hf://, package: or stdlib:)"
             )
         found += matches
+    if not found:
+        raise BadInput(f"{wanted_by} has an empty location: give a path, a glob, s3://bucket/key*, package:NAME/path or stdlib:path")
     return found
 
 

@@ -17,7 +17,7 @@ def train_stage(
     """Train curriculum stage `number` (1 to 3) from its parent's checkpoint on its own mixture, chunk lengths and batch."""
     from tasks.engine.facts import stage_facts
     from tasks.engine.launch import run_job
-    from tasks.training.train_stage import first_step, open_batches, stage_identity, stage_job
+    from tasks.training.train_stage import check_all_stages, first_step, open_batches, stage_identity, stage_job
 
     stage = pretraining.stages[number - 1]
     identity = stage_identity(model, pretraining, number - 1, seed)
@@ -25,6 +25,8 @@ def train_stage(
     with Production(run, "checkpoint", stage.name, identity, parents, "tasks.training") as made:
         if made.needed:
             reader = Reader(run, tokens)
+            if number == 1:
+                check_all_stages(reader, pretraining)
             batches = open_batches(reader, stage, seed)
             parent_folder = made.store.key(parent.uri).removesuffix("/manifest.json") if parent else None
             job = stage_job(model, pretraining, number - 1, seed, batches, parent_folder, run.store, f"working/{made.version}", made.folder)

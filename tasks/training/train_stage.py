@@ -39,14 +39,24 @@ def horizon(pretraining: Pretraining) -> Horizon:
     return Horizon(pretraining.steps, None if decay is None else first_step(pretraining, names.index(decay)))
 
 
+def check_all_stages(tokens: Reader, pretraining: Pretraining) -> None:
+    """Check before the first stage that every stage can be supplied: BadInput names the first that cannot."""
+    for stage in pretraining.stages:
+        check_supply(stage, _ranges(tokens, stage))
+
+
+def _ranges(tokens: Reader, stage: Stage) -> dict[str, tuple[int, int]]:
+    index = {entry.source: read_index(tokens.path(f"tokens/{entry.source}/train.index.jsonl.zst")) for entry in stage.mixture}
+    return {entry.source: portion_range(index[entry.source], entry.portion) for entry in stage.mixture}
+
+
 def open_batches(tokens: Reader, stage: Stage, seed: int) -> StageBatches:
     """Open a token artifact as the batches of a stage; BadInput if a source cannot give its share."""
     kind = token_type(tokens.manifest.counts["vocabulary_size"]).name
-    streams, ranges = {}, {}
+    streams, ranges = {}, _ranges(tokens, stage)
     for entry in stage.mixture:
         path = f"tokens/{entry.source}/train.bin"
         streams[entry.source] = StreamFile(tokens.store.root, f"{tokens.folder}/{path}", tokens.manifest.file(path).sha256, kind)
-        ranges[entry.source] = portion_range(read_index(tokens.path(f"tokens/{entry.source}/train.index.jsonl.zst")), entry.portion)
     check_supply(stage, ranges)
     return StageBatches(stage, seed, streams, ranges)
 

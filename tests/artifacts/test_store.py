@@ -61,3 +61,12 @@ def test_deleting_removes_the_seal_first_and_everything_after(tmp_path: Path):
 def test_a_store_of_an_unknown_kind_is_refused_with_the_way_out():
     with pytest.raises(BadInput, match=r"use a local folder or s3://bucket/prefix"):
         Store("ftp://somewhere/else")
+
+
+def test_a_local_file_changed_after_sealing_is_refused_when_it_is_read(tmp_path: Path):
+    store = Store(str(tmp_path))
+    entry = seal(store).file("a.txt")
+    assert store.local_copy("documents/1/a.txt", entry.sha256, tmp_path / "cache").read_bytes() == b"hello"
+    (tmp_path / "documents/1/a.txt").write_bytes(b"jello")
+    with pytest.raises(OSError, match="the file was changed or damaged"):
+        store.local_copy("documents/1/a.txt", entry.sha256, tmp_path / "cache")

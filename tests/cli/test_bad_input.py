@@ -108,3 +108,26 @@ def test_pyflyte_itself_ends_with_the_sentence_and_a_failing_exit_code(tmp_path:
     assert done.returncode != 0
     assert "source 'python_library': nothing matches 'nowhere/*.txt'" in printed
     assert "Traceback" not in printed
+
+
+def test_chats_and_sources_that_cannot_be_read_stop_the_run_before_training(tmp_path: Path):
+    (tmp_path / "chats.jsonl").write_text('{"foo": 1}\n')
+    (tmp_path / "broken.jsonl.gz").write_text("not gzip")
+    recipe = edited(
+        tmp_path, "sft.sources.0", {"name": "own", "format": "jsonl", "location": str(tmp_path / "chats.jsonl"), "licence": "CC0"}
+    )
+    with pytest.raises(BadInput, match=r"sft source 'own': none of the first 1 rows is a conversation \(unreadable\)"):
+        check(recipe, tmp_path / "store")
+    own = {"name": "python_library", "kind": "code", "format": "jsonl", "licence": "CC0", "quality": "none"}
+    recipe = edited(tmp_path, "curation.sources.1", own | {"location": str(tmp_path / "broken.jsonl.gz")})
+    with pytest.raises(BadInput, match=r"broken.jsonl.gz cannot be read as jsonl \(BadGzipFile"):
+        check(recipe, tmp_path / "store")
+    with pytest.raises(BadInput, match=r"source 'python_library' has an empty location"):
+        check(edited(tmp_path, "curation.sources.1", own | {"location": ""}), tmp_path / "store")
+
+
+def test_a_number_of_workers_that_is_none_is_refused(tmp_path: Path, monkeypatch):
+    for value in ("abc", "0"):
+        monkeypatch.setenv("REYNARD_WORKERS", value)
+        with pytest.raises(BadInput, match=f"REYNARD_WORKERS is '{value}'"):
+            check(micro_recipe(tmp_path), tmp_path / "store")
