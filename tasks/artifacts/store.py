@@ -7,6 +7,7 @@ completed multipart upload.
 import hashlib
 import os
 import shutil
+import tempfile
 import uuid
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,9 @@ def sha256_file(path: str | Path) -> str:
 def sha256_bytes(data: bytes) -> str:
     """Return the hex sha256 of bytes."""
     return hashlib.sha256(data).hexdigest()
+
+
+FETCHED = Path(tempfile.gettempdir()) / "reynard-fetched"  # verified local copies of remote objects, named by their sha256
 
 
 class Store:
@@ -98,7 +102,7 @@ class Store:
             else:
                 self.files.rm_file(self.uri(key))
 
-    def local_copy(self, key: str, sha256: str, cache: Path) -> Path:
+    def local_copy(self, key: str, sha256: str, cache: Path = FETCHED) -> Path:
         """Return a local path that holds an object, fetched into `cache` once and checked against its sha256."""
         if self.is_local:
             return _verified(Path(self.uri(key)), sha256)

@@ -5,7 +5,6 @@ narrowest unsigned type that holds the vocabulary. The index (`.index.jsonl.zst`
 `bytes` (UTF-8), `raw` (the address of the raw record).
 """
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +31,7 @@ class StreamFile:
 
     def tokens(self) -> np.ndarray:
         """Map the stream into memory, shape (tokens,), from a local and verified copy."""
-        path = open_store(self.store).local_copy(self.key, self.sha256, Path(tempfile.gettempdir()) / "reynard-fetched")
+        path = open_store(self.store).local_copy(self.key, self.sha256)
         kind = np.dtype(self.type)
         return np.memmap(path, dtype=kind, mode="r") if path.stat().st_size else np.zeros(0, dtype=kind)
 

@@ -75,7 +75,7 @@ def fetch(store: Store, folder: str, path: str) -> Path:
     manifest = read_manifest(store, folder)
     if manifest is None:
         raise FileNotFoundError(f"no finished checkpoint at {store.uri(folder)}")
-    return store.local_copy(f"{folder}/{path}", manifest.file(path).sha256, Path(tempfile.gettempdir()) / "reynard-fetched")
+    return store.local_copy(f"{folder}/{path}", manifest.file(path).sha256)
 
 
 def load_weights(module: torch.nn.Module, store: Store, folder: str) -> None:

@@ -173,11 +173,10 @@ class Reader:
         self.store = open_store(run.store)
         self.manifest = load_manifest(run, handle)
         self.folder = self.store.key(handle.uri).removesuffix("/manifest.json")
-        self.cache = Path(tempfile.gettempdir()) / "reynard-fetched"
 
     def path(self, path: str) -> Path:
         """Return a local path that holds the file's bytes."""
-        return self.store.local_copy(f"{self.folder}/{path}", self.manifest.file(path).sha256, self.cache)
+        return self.store.local_copy(f"{self.folder}/{path}", self.manifest.file(path).sha256)
 
     def place(self, prefix: str, folder: Path) -> Path:
         """Copy all files below a prefix into a local folder under their own names."""
