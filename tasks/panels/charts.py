@@ -1,5 +1,6 @@
 """Labelled numbers to bar charts, funnels, histograms and dot plots: inline SVG, labelled directly, sorted by the caller."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -143,15 +144,19 @@ def histogram(
     width: float = WIDTH,
     height: float = 190,
     unit: str = "documents",
+    marks: Sequence[tuple[float, str]] = (),
 ) -> str:
-    """Draw stacked counts over bins of equal drawn width; `edges` are the bins' borders, one more than counts."""
+    """Draw stacked counts over bins of equal drawn width; `edges` are the bins' borders, one more than counts.
+
+    `marks` are values of the same axis, such as a threshold, each drawn as a dashed line with its label.
+    """
     bins = min([len(edges) - 1, *(len(counts) for counts in series.values())]) if series else 0
     if bins < 1:
         return svg(width, 30, [text(0, 20, "nothing to show", "muted")], label)
     totals = [sum(counts[index] for counts in series.values()) for index in range(bins)]
     levels = [value for value in ticks(0, max(totals) or 1, 3) if value == int(value)]
     written = tick_texts(levels)
-    left, top, bottom = max(text_width(value, 11) for value in written) + 8, 8, height - 36
+    left, top, bottom = max(text_width(value, 11) for value in written) + 8, 8 + 15 * len(marks), height - 36
     right = width - text_width(edge_texts([edges[bins]])[0], 11) / 2 - 2
     step, scale = (right - left) / bins, (bottom - top) / (max(totals) or 1)
     body = []
@@ -167,9 +172,27 @@ def histogram(
             if size:
                 tip = f"{span}: {count(counts[index])} {unit}{f' {name}' if name else ''}"
                 body.append(rect(left + index * step + 0.5, y, step - 1, size, f"c{colour(number)}", tip))
+    for number, (value, words) in enumerate(marks):
+        body += mark(left + place(edges[: bins + 1], value) * step, 15 * number, bottom, words, (left + right) / 2)
     body += edge_labels(list(edges[: bins + 1]), left, step, bottom + 14)
     body.append(text((left + right) / 2, height - 4, x_label, "tick", "middle"))
     return svg(width, height, body, label)
+
+
+def place(edges: Sequence[float], value: float) -> float:
+    """Return where a value lies among bins of equal drawn width: 2.5 is the middle of the third; values outside go to the ends."""
+    if value <= edges[0]:
+        return 0.0
+    if value >= edges[-1]:
+        return float(len(edges) - 1)
+    index = bisect_right(edges, value) - 1
+    return index + (value - edges[index]) / (edges[index + 1] - edges[index])
+
+
+def mark(x: float, top: float, bottom: float, words: str, middle: float) -> list[str]:
+    """Draw a labelled dashed line at a value; the label lies on the side where the chart is wider."""
+    line = rule(x, top, x, bottom, "boundary")
+    return [line, text(x - 5, top + 10, words, "value small", "end") if x > middle else text(x + 5, top + 10, words, "value small")]
 
 
 def edge_labels(edges: list[float], left: float, step: float, y: float) -> list[str]:

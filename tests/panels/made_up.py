@@ -24,26 +24,51 @@ def manifest(counts: dict[str, Any], details: dict[str, Any], kind: str = "made-
 
 
 def documents() -> Manifest:
-    """1,500 documents of two sources, of which 1,200 stay: 100 too short, 150 copies, 50 unreadable."""
+    """1,500 documents of two sources, of which 1,200 stay: 100 too short, 150 copies, 50 unreadable; 700 more are a reference."""
     sources = {
         "speeches": {
-            "documents_in": 1000, "documents_kept": 900, "characters_in": 50_000, "characters_kept": 45_000, "unreadable": 50,
-            "removed": {"unreadable": 50, "too_short": 50}, "licence": "public domain",
+            "kind": "speeches", "rules": "prose", "role": "corpus", "licence": "public domain",
+            "documents_in": 1000, "documents_kept": 900, "characters_in": 50_000, "characters_kept": 45_000,
+            "bytes_kept": 46_000, "tokens_estimated": 11_500, "skipped": 25,
+            "removed": {"unreadable": 50, "too_short": 50}, "removed_characters": {"unreadable": 0, "too_short": 4_000},
+            "edits": {"masked_email": 7, "lines_removed": 40},
         },
         "plays": {
-            "documents_in": 500, "documents_kept": 300, "characters_in": 30_000, "characters_kept": 15_000, "unreadable": 0,
-            "removed": {"too_short": 50, "near_duplicate": 150}, "licence": EVIL,
+            "kind": "plays", "rules": "prose", "role": "corpus", "licence": EVIL,
+            "documents_in": 500, "documents_kept": 300, "characters_in": 30_000, "characters_kept": 15_000,
+            "bytes_kept": 15_000, "tokens_estimated": 3_500, "skipped": 0,
+            "removed": {"too_short": 50, "near_duplicate": 150}, "removed_characters": {"too_short": 1_000, "near_duplicate": 14_000},
+            "edits": {"lines_removed": 2},
+        },
+        "earlier_corpus": {
+            "kind": "books", "rules": "prose", "role": "reference", "licence": "CC0", "documents_in": 700, "documents_kept": 0,
+            "characters_in": 70_000, "characters_kept": 0, "removed": {}, "edits": {},
         },
     }  # fmt: skip
     details = {
+        "reasons": ["unreadable", "too_short", "near_duplicate"],
         "sources": sources,
         "across_sources": [["plays", "speeches", 140], ["plays", "plays", 10]],
-        "quality_histogram": {"edges": [0.0, 0.5, 1.0], "kept": [7, 1193], "removed": [99, 1]},
         "examples": {
-            "near_duplicate": [{"id": "p1", "source": "plays", "text": f"To be or not {EVIL}", "duplicate_of": "s1", "similarity": 0.913}],
-            "too_short": [{"id": "p2", "source": "plays", "text": "Exit.", "duplicate_of": None, "similarity": None}],
+            "near_duplicate": [
+                {"id": "p1", "source": "plays", "raw": "plays.txt#9", "text": f"To be or not {EVIL}", "duplicate_of": "s1", "similarity": 0.913}
+            ],
+            "too_short": [{"id": "p2", "source": "plays", "raw": "", "text": "Exit.", "duplicate_of": "", "similarity": float("nan")}],
         },
-    }
+        "clusters": {"edges": [2, 3, 5, 9, 17], "counts": [60, 20, 5, 0], "largest": 8, "documents": 235},
+        "similarity": {
+            "edges": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0], "removed": [0, 0, 0, 0, 150], "rejected": [0, 0, 10, 40, 0], "thresholds": {EVIL: 0.8},
+        },
+        "quality": {
+            "edges": [0.0, 0.5, 1.0], "kept": [7, 1193], "removed": [99, 1], "threshold": 0.43, "keep_fraction": 0.1, "model": "oh_eli5",
+        },
+        "languages": [
+            {"language": "de", "documents": 300, "kept": 0, "characters": 20_000},
+            {"language": "en", "documents": 1200, "kept": 1200, "characters": 60_000},
+        ],
+        "bloom": {"documents": {"capacity": 10_000, "added": 2_000, "false_positive_rate": 1e-3, "bytes": 18_000}},
+        "work": {"units": 12, "quarantined": [{"address": "plays.txt#13", "why": f"segmentation fault {EVIL}"}]},
+    }  # fmt: skip
     counts = {"documents_in": 1500, "documents_kept": 1200, "characters_in": 80_000, "characters_kept": 60_000}
     return manifest(counts, details)
 

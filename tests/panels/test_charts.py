@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from tasks.panels.charts import Dot as Measured
-from tasks.panels.charts import DotRow, bars, dot_plot, edge_texts, funnel, grouped_bars, grouped_parts, histogram, stacked_bars
+from tasks.panels.charts import DotRow, bars, dot_plot, edge_texts, funnel, grouped_bars, grouped_parts, histogram, place, stacked_bars
 from tasks.panels.curves import Series, buckets, line_chart
 from tasks.panels.formats import compact, decimal, share, shortened, text_width, tick_texts, ticks
 
@@ -53,6 +53,15 @@ def test_the_funnel_shows_what_each_rule_removes_and_what_stays():
 def test_a_histogram_stacks_its_series_over_each_bin():
     chart = histogram([0, 1, 2], {"kept": [10, 0], "removed": [5, 5]}, "quality", "score")
     assert titles(chart) == ["0 to 1: 10 documents kept", "0 to 1: 5 documents removed", "1 to 2: 5 documents removed"]
+
+
+def test_a_mark_lies_at_its_value_between_the_borders_of_its_bin():
+    assert [place([0, 1, 3], value) for value in (-1, 0, 0.5, 2, 3, 9)] == [0, 0, 0.5, 1.5, 2, 2]
+    chart = histogram([0, 1, 2], {"": [10, 10]}, "quality", "score", marks=[(1.0, "threshold 1")])
+    first, second = (float(element.get("x", "0")) for element in ET.fromstring(chart).iter("rect"))
+    (line,) = [element for element in ET.fromstring(chart).iter("line") if element.get("class") == "boundary"]
+    assert first < float(line.get("x1", "0")) == pytest.approx(second, abs=0.6)
+    assert "threshold 1" in texts(chart)
 
 
 def test_powers_of_two_are_written_as_chunk_lengths_are_spoken_of():

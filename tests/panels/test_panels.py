@@ -16,11 +16,28 @@ STAGES = [
     made_up.stage("stage2", 100, 50, 5.0, 4.0, {"speeches": 50_000}),
     made_up.stage("stage3", 150, 10, 4.0, 3.5, {"plays": 10_000}),
 ]
+PARTS_WITHOUT_NUMBERS = {
+    "sources": {"none": {}, "reference": {"role": "reference"}},
+    "across_sources": [],
+    "examples": {"code": [{}]},
+    "clusters": {"edges": [2, 3], "counts": [0]},
+    "similarity": {"edges": [0.0, 0.5, 1.0], "removed": [], "rejected": [0, 0], "thresholds": {}},
+    "quality": {"edges": [0.0, 1.0], "kept": [0], "removed": [], "threshold": None},
+    "languages": [{}],
+    "bloom": {"documents": {}, "paragraphs": None},
+    "work": {"quarantined": [{}]},
+}
 
 
 def table_rows(fragment: str) -> list[list[str]]:
     """Return the cells of all tables of a panel, row by row."""
     return [["".join(cell.itertext()) for cell in row] for row in ET.fromstring(fragment).iter("tr")]
+
+
+def chart_texts(fragment: str) -> dict[str | None, list[str]]:
+    """Return what each chart of a panel writes, by its label."""
+    charts = ET.fromstring(fragment).iter("svg")
+    return {chart.get("aria-label"): ["".join(text.itertext()) for text in chart.iter("text")] for chart in charts}
 
 
 def test_curation_shows_what_was_kept_and_what_each_rule_dropped():
@@ -31,10 +48,45 @@ def test_curation_shows_what_was_kept_and_what_each_rule_dropped():
     assert "unexplained" not in fragment
 
 
-def test_curation_lists_each_source_with_its_drops():
+def test_curation_lists_what_each_source_gives_and_adds_it_up():
     rows = table_rows(curation(made_up.documents()))
-    assert rows[0] == ["source", "in", "kept", "of documents", "of characters", "too short", "near duplicate", "unreadable"]
-    assert rows[1] == ["speechespublic domain", "1,000", "900", "90.0 %", "90.0 %", "50", "–", "50"]
+    assert rows[0] == [
+        "source", "documents in", "kept", "of documents", "characters kept", "of characters", "bytes kept", "tokens, about", "rows skipped"
+    ]  # fmt: skip
+    assert rows[1] == ["speechesspeeches · rules prosepublic domain", "1,000", "900", "90.0 %", "45,000", "90.0 %", "46KB", "11.5K", "25"]
+    assert rows[3] == ["all sources", "1,500", "1,200", "80.0 %", "60,000", "75.0 %", "61KB", "15K", "25"]
+
+
+def test_curation_shows_references_apart_and_leaves_them_out_of_the_totals():
+    fragment = curation(made_up.documents())
+    assert ["earlier_corpusbooks · rules proseCC0", "reference", "what duplicates it is dropped", "700", "70,000"] in table_rows(fragment)
+    assert "Kept 1,200 of 1,500 documents" in fragment and "2,200" not in fragment
+
+
+def test_curation_counts_drops_by_rule_and_source():
+    rows = table_rows(curation(made_up.documents()))
+    start = rows.index(["rule ↓  source →", "speeches", "plays"])
+    assert rows[start + 1 : start + 4] == [["unreadable", "50", ""], ["too short", "50", "50"], ["near duplicate", "", "150"]]
+
+
+def test_many_sources_go_down_the_page_and_rules_across():
+    made = made_up.documents()
+    made.details["sources"] |= {f"more_{index}": made.details["sources"]["plays"] for index in range(3)}
+    rows = table_rows(curation(made))
+    assert ["source ↓  rule →", "unreadable", "too short", "near duplicate"] in rows
+    assert ["more_2", "", "50", "150"] in rows
+
+
+def test_curation_tells_characters_dropped_from_characters_edited_out():
+    fragment = curation(made_up.documents())
+    for written in ("5,000  (6.2 %)", "14,000  (17.5 %)", "− edited out of kept documents", "1,000  (1.2 %)", "60,000  (75.0 %)"):
+        assert written in fragment
+
+
+def test_curation_adds_up_what_was_changed_inside_documents():
+    rows = table_rows(curation(made_up.documents()))
+    start = rows.index(["source", "masked email", "lines removed"])
+    assert rows[start + 1 : start + 4] == [["speeches", "7", "40"], ["plays", "–", "2"], ["all sources", "7", "42"]]
 
 
 def test_curation_shows_duplicates_within_and_across_sources():
@@ -43,10 +95,67 @@ def test_curation_shows_duplicates_within_and_across_sources():
     assert ["plays", "140", "10"] in rows
 
 
+def test_curation_names_cluster_sizes_as_ranges_and_leaves_out_the_empty_end():
+    charts = chart_texts(curation(made_up.documents()))
+    assert charts["Clusters by their number of documents"] == ["2", "60", "3 to 4", "20", "5 to 8", "5"]
+    assert "85 clusters of 235 documents together; the largest has 8." in curation(made_up.documents())
+
+
+def test_curation_marks_the_threshold_between_dropped_and_refused_pairs():
+    fragment = curation(made_up.documents())
+    assert "0.8 to 1: 150 pairs dropped" in fragment and "0.6 to 0.8: 40 pairs refused" in fragment and "0.2 to 0.4" not in fragment
+    assert "threshold 0.8" in chart_texts(fragment)["Histogram of similarity"]
+    assert "(200), by the Jaccard" in fragment and "50 of them (25.0 %)" in fragment
+
+
+def test_curation_marks_the_threshold_of_quality_and_says_what_share_it_keeps():
+    fragment = curation(made_up.documents())
+    assert "threshold 0.430" in chart_texts(fragment)["Histogram of quality scores"]
+    assert "Scores by oh_eli5. The best 10 % are kept, by one threshold for the whole corpus: 0.4300." in fragment
+
+
+def test_curation_lists_languages_with_most_documents_first():
+    rows = table_rows(curation(made_up.documents()))
+    start = rows.index(["language", "documents", "of all", "kept", "of its documents", "characters"])
+    assert rows[start + 1 : start + 3] == [
+        ["en", "1,200", "80.0 %", "1,200", "100.0 %", "60,000"],
+        ["de", "300", "20.0 %", "0", "0.0 %", "20,000"],
+    ]
+
+
+def test_languages_beyond_a_dozen_are_added_up():
+    made = made_up.documents()
+    made.details["languages"] = [{"language": f"l{n:02}", "documents": 100 - n, "kept": 1, "characters": 10} for n in range(14)]
+    assert ["2 others", "175", "13.4 %", "2", "1.1 %", "20"] in table_rows(curation(made))  # 88 + 87 of 1,309
+
+
+def test_curation_states_what_error_the_bloom_filter_lets_expect():
+    made = made_up.documents()
+    made.details["bloom"]["paragraphs"] = {"capacity": 10**9, "added": 10**9, "false_positive_rate": 1e-9, "bytes": 5_375_000_000}
+    rows = table_rows(curation(made))
+    assert ["documents", "10,000", "2,000", "20.0 %", "1e-3", "below 2.000", "18KB"] in rows  # 2,000 times 1 in 1,000
+    assert ["paragraphs", "1,000,000,000", "1,000,000,000", "100.0 %", "1e-9", "below 1.000", "5.38GB"] in rows
+
+
+def test_curation_names_quarantined_records_or_says_that_there_are_none():
+    made = made_up.documents()
+    assert any(row[0] == "plays.txt#13" and row[1].startswith("segmentation fault") for row in table_rows(curation(made)))
+    made.details["work"] = {"units": 1, "quarantined": []}
+    assert "The work was done in 1 unit. No record was quarantined." in curation(made)
+
+
 def test_curation_quotes_what_was_dropped_and_what_it_copies():
     fragment = curation(made_up.documents())
-    assert "plays · p1 · duplicate of s1 · similarity 0.91" in fragment
+    assert "plays · plays.txt#9 · p1 · duplicate of s1 · similarity 0.91" in fragment
     assert "Dropped as near duplicate: 1 of 150" in fragment
+    assert "plays · p2<" in fragment
+
+
+def test_ten_examples_of_a_reason_are_shown():
+    made = made_up.documents()
+    made.details["examples"]["too_short"] = [{"id": f"id{n}", "source": "plays", "text": "Exit."} for n in range(12)]
+    fragment = curation(made)
+    assert fragment.count("plays · id") == 10 and "Dropped as too short: 10 of 100" in fragment
 
 
 def test_documents_that_no_reason_explains_are_called_so():
@@ -82,8 +191,7 @@ def test_training_takes_first_and_last_loss_as_means_over_a_tenth():
 
 
 def test_training_names_the_stages_in_the_loss_curve_and_draws_their_mixture():
-    root = ET.fromstring(training(STAGES))
-    charts = {chart.get("aria-label"): ["".join(text.itertext()) for text in chart.iter("text")] for chart in root.iter("svg")}
+    charts = chart_texts(training(STAGES))
     assert set(charts) == {"Loss over steps", "Learning rate", "Gradient norm", "Tokens per second", "Mixture of each stage"}
     assert {"stage1", "stage2", "stage3"} <= set(charts["Loss over steps"])
     assert {"75 %", "25 %", "100 %", "100K"} <= set(charts["Mixture of each stage"])
@@ -139,6 +247,7 @@ def test_foreign_text_in_a_manifest_is_escaped(fragment):
         curation(
             made_up.manifest({"documents_in": 0, "documents_kept": 0}, {"sources": {"none": {"documents_in": 0}}, "examples": {"x": []}})
         ),
+        curation(made_up.manifest({"documents_in": 1}, PARTS_WITHOUT_NUMBERS)),
         tokens(made_up.manifest({}, {})),
         tokens(made_up.manifest({"tokens": 0}, {"sources": {"none": {}}})),
         training([]),
