@@ -28,6 +28,15 @@ REASONS = (
     "", "unreadable", "too_long", "crashed", "not_sampled", "blocked_url", "too_short", "language", "c4_lines", "gopher_quality",
     "gopher_repetition", "fineweb_quality", "code", "contaminated", "low_quality", "exact_duplicate", "near_duplicate", "emptied",
 )  # fmt: skip
+COLUMNS = (  # what the rules read
+    "fault", "hash_place", "blocked_url", "language", "language_score", "quality", "c4_page", "c4_sentences", "benchmark_matches",
+    "licences", "programming_language", "generated",
+    "characters", "stripped_characters", "words", "word_characters", "hash_symbols", "ellipses", "lines", "bullet_lines",
+    "ellipsis_lines", "alphabetic_words", "stop_words", "duplicate_lines", "line_characters", "duplicate_line_characters", "paragraphs",
+    "duplicate_paragraphs", "duplicate_paragraph_characters", *(f"top_{n}gram_characters" for n in range(2, 5)),
+    *(f"duplicate_{n}gram_characters" for n in range(5, 11)), "end_punctuation_lines", "short_lines", "newlines", "max_line_characters",
+    "alphanumeric_characters",
+)  # fmt: skip
 FAULTS = ("unreadable", "too_long", "crashed")  # what the column `fault` may name: the record never became a whole document
 
 Columns = Mapping[str, Any]  # name to array, one element a document
