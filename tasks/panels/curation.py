@@ -200,6 +200,8 @@ def quality(data: dict[str, Any]) -> str:
     scored = {name: sum(numbers) for name, numbers in series.items()}
     note = "Scored documents in each interval, stacked: " + ", ".join(f"{count(number)} {name}" for name, number in scored.items()) + "."
     note += f" Scores by {data['model']}." if data.get("model") else ""
+    if taught := data.get("trained_on"):
+        note += " Trained on " + " and ".join(f"{count(number)} {side}" for side, number in taught.items()) + " documents."
     if is_number(fraction) and is_number(threshold):
         note += f" The best {100 * fraction:g} % are kept, by one threshold for the whole corpus: {threshold:.4f}."
     return figure("Quality scores", chart, note, legend(list(series)))

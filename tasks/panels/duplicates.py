@@ -43,7 +43,7 @@ def clusters(data: dict[str, Any]) -> Markup:
         found.pop()
     if not found:
         return Markup("")
-    rows = [(str(low) if high == low + 1 else f"{count(low)} to {count(high - 1)}", number) for low, high, number in found]
+    rows = [(size_range(low, high, edges[-1]), number) for low, high, number in found]
     total = sum(number for _, number in rows)
     note = f"{amount(total, 'cluster')}"
     if is_number(data.get("documents")):
@@ -52,6 +52,13 @@ def clusters(data: dict[str, Any]) -> Markup:
     note += " A cluster is a kept document and all that were dropped as near duplicates of it."
     chart = bars(rows, "Clusters by their number of documents", width=520)
     return figure("Near-duplicate clusters by their number of documents", Markup(f'<div style="max-width:520px">{chart}</div>'), note)
+
+
+def size_range(low: int, high: int, last: int) -> str:
+    """Write the cluster sizes from `low` to below `high`; the last interval has no end that says anything."""
+    if high == last:
+        return f"{count(low)} or more"
+    return str(low) if high == low + 1 else f"{count(low)} to {count(high - 1)}"
 
 
 def similarity(data: dict[str, Any]) -> Markup:
@@ -78,15 +85,26 @@ def bloom(data: dict[str, Any]) -> Markup:
     filters = {name: filter for name, filter in data.items() if filter and is_number(filter.get("capacity"))}
     if not filters:
         return Markup("")
+    looked_up = any(filter.get("false_positives") is not None for filter in filters.values())
     rows: list[list[Cell]] = []
     for name, filter in filters.items():
         added, rate, held = filter.get("added", 0), filter.get("false_positive_rate"), filter.get("bytes")
-        rows.append([
-            name, filter["capacity"], added, right(share(added, filter["capacity"])), right(small(rate)),
-            right(at_most(added * rate) if is_number(rate) else "–"), right(size(held) if is_number(held) else "–"),
-        ])  # fmt: skip
-    note = "A false positive is something new that is taken for a copy, and dropped. A filter refuses more than its capacity."
-    columns = ["filter of", "capacity", "added", "filled", "false-positive rate", "false positives expected", "size"]
+        row = [name, filter["capacity"], added, right(share(added, filter["capacity"])), right(small(rate))]
+        row += [right(at_most(added * rate) if is_number(rate) else "–"), *([filter.get("false_positives")] if looked_up else [])]
+        rows.append([*row, right(size(held) if is_number(held) else "–")])
+    note = "A false positive is something new that the filter takes for a copy. "
+    note += "Every suspected copy is looked up, so none is dropped wrongly. " if looked_up else ""
+    note += "A filter refuses more than its capacity."
+    columns = [
+        "filter of",
+        "capacity",
+        "added",
+        "filled",
+        "false-positive rate",
+        "false positives expected",
+        *(["found"] * looked_up),
+        "size",
+    ]
     return table("Bloom filters of exact deduplication", columns, rows, note)
 
 

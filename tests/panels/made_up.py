@@ -55,18 +55,19 @@ def documents() -> Manifest:
             ],
             "too_short": [{"id": "p2", "source": "plays", "raw": "", "text": "Exit.", "duplicate_of": "", "similarity": float("nan")}],
         },
-        "clusters": {"edges": [2, 3, 5, 9, 17], "counts": [60, 20, 5, 0], "largest": 8, "documents": 235},
+        "clusters": {"edges": [2, 3, 5, 9, 17, 2**31], "counts": [60, 20, 5, 0, 0], "largest": 8, "documents": 235},
         "similarity": {
             "edges": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0], "removed": [0, 0, 0, 0, 150], "rejected": [0, 0, 10, 40, 0], "thresholds": {EVIL: 0.8},
         },
         "quality": {
             "edges": [0.0, 0.5, 1.0], "kept": [7, 1193], "removed": [99, 1], "threshold": 0.43, "keep_fraction": 0.1, "model": "oh_eli5",
+            "trained_on": {"positive": 1000, "negative": 900},
         },
         "languages": [
             {"language": "de", "documents": 300, "kept": 0, "characters": 20_000},
             {"language": "en", "documents": 1200, "kept": 1200, "characters": 60_000},
         ],
-        "bloom": {"documents": {"capacity": 10_000, "added": 2_000, "false_positive_rate": 1e-3, "bytes": 18_000}},
+        "bloom": {"documents": {"capacity": 10_000, "added": 2_000, "false_positive_rate": 1e-3, "bytes": 18_000, "false_positives": 1}},
         "work": {"units": 12, "quarantined": [{"address": "plays.txt#13", "why": f"segmentation fault {EVIL}"}]},
     }  # fmt: skip
     counts = {"documents_in": 1500, "documents_kept": 1200, "characters_in": 80_000, "characters_kept": 60_000}

@@ -98,6 +98,9 @@ def test_curation_shows_duplicates_within_and_across_sources():
 def test_curation_names_cluster_sizes_as_ranges_and_leaves_out_the_empty_end():
     charts = chart_texts(curation(made_up.documents()))
     assert charts["Clusters by their number of documents"] == ["2", "60", "3 to 4", "20", "5 to 8", "5"]
+    made = made_up.documents()
+    made.details["clusters"]["counts"] = [0, 0, 0, 0, 3]
+    assert "17 or more" in chart_texts(curation(made))["Clusters by their number of documents"]
     assert "85 clusters of 235 documents together; the largest has 8." in curation(made_up.documents())
 
 
@@ -111,7 +114,10 @@ def test_curation_marks_the_threshold_between_dropped_and_refused_pairs():
 def test_curation_marks_the_threshold_of_quality_and_says_what_share_it_keeps():
     fragment = curation(made_up.documents())
     assert "threshold 0.430" in chart_texts(fragment)["Histogram of quality scores"]
-    assert "Scores by oh_eli5. The best 10 % are kept, by one threshold for the whole corpus: 0.4300." in fragment
+    assert (
+        "Scores by oh_eli5. Trained on 1,000 positive and 900 negative documents. The best 10 % are kept, by one threshold for the whole corpus: 0.4300."
+        in fragment
+    )
 
 
 def test_curation_lists_languages_with_most_documents_first():
@@ -133,8 +139,8 @@ def test_curation_states_what_error_the_bloom_filter_lets_expect():
     made = made_up.documents()
     made.details["bloom"]["paragraphs"] = {"capacity": 10**9, "added": 10**9, "false_positive_rate": 1e-9, "bytes": 5_375_000_000}
     rows = table_rows(curation(made))
-    assert ["documents", "10,000", "2,000", "20.0 %", "1e-3", "below 2.000", "18KB"] in rows  # 2,000 times 1 in 1,000
-    assert ["paragraphs", "1,000,000,000", "1,000,000,000", "100.0 %", "1e-9", "below 1.000", "5.38GB"] in rows
+    assert ["documents", "10,000", "2,000", "20.0 %", "1e-3", "below 2.000", "1", "18KB"] in rows  # 2,000 times 1 in 1,000
+    assert ["paragraphs", "1,000,000,000", "1,000,000,000", "100.0 %", "1e-9", "below 1.000", "–", "5.38GB"] in rows
 
 
 def test_curation_names_quarantined_records_or_says_that_there_are_none():
