@@ -9,9 +9,10 @@ import heapq
 import itertools
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from threading import Lock
 from urllib.parse import urlsplit
 
 import orjson
@@ -26,17 +27,6 @@ _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _LONGEST_WAIT_SECONDS = 60.0
 
 Ask = Callable[[JSON], JSON]  # the body of a request to {"answer", "finish_reason", "model", "usage"}
-
-
-@dataclass(frozen=True)
-class Rewritten:
-    """A document written anew. `truncated` answers reached the token limit; `empty` ones hold nothing, and their passages are lost."""
-
-    id: str  # of the document it was made from
-    text: str
-    passages: int
-    truncated: int
-    empty: int
 
 
 class AnswerStore:
@@ -71,21 +61,31 @@ def chosen(ids: Iterable[str], documents: int) -> set[str]:
 
 
 def rewrite(
-    rule: Rewriting, documents: Iterable[tuple[str, str]], answers: AnswerStore, ask: Ask | None = None, parallel: int = 8
-) -> Iterator[Rewritten]:
+    rule: Rewriting,
+    documents: Iterable[tuple[str, str]],
+    answers: AnswerStore,
+    ask: Ask | None = None,
+    parallel: int = 8,
+    counts: Counter | None = None,
+) -> Iterator[tuple[str, str]]:
     """Rewrite (id, text) pairs in their order, `parallel` documents at a time; stored answers are not asked for again.
+
+    `counts` is told the `documents`, their `passages`, the answers `asked` for now, those `truncated` by the token limit and the
+    `empty` ones, whose passages are lost.
 
     `ask` defaults to the server of REYNARD_REWRITE_URL, which is needed only if an answer is missing. BadInput if it is not set or
     the server refuses; ConnectionError if it does not answer. What was answered until then is stored.
     """
-    server: list[Ask] = [ask] if ask else []
+    counts, lock = Counter() if counts is None else counts, Lock()
 
     def answer_to(request: JSON) -> JSON:
+        nonlocal ask
         found = answers.find(request)
         if found is None:
-            if not server:
-                server.append(ChatServer.from_environment())
-            found = server[0](request)
+            with lock:
+                counts["asked"] += 1
+                ask = ask or ChatServer.from_environment()
+            found = ask(request)
             answers.keep(request, found)
         return found
 
@@ -98,7 +98,7 @@ def rewrite(
         finally:
             pool.shutdown(cancel_futures=True)  # after a failure, questions in flight are answered and stored, others not asked
         for (id, _), asked in zip(batch, requests, strict=True):
-            yield _joined(id, [next(answered) for _ in asked])
+            yield id, _joined([next(answered) for _ in asked], counts)
 
 
 def _request(rule: Rewriting, passage: str) -> JSON:
@@ -108,10 +108,13 @@ def _request(rule: Rewriting, passage: str) -> JSON:
     }  # fmt: skip
 
 
-def _joined(id: str, answers: list[JSON]) -> Rewritten:
+def _joined(answers: list[JSON], counts: Counter) -> str:
     texts = [answer["answer"].strip() for answer in answers]
-    truncated = sum(answer["finish_reason"] == "length" for answer in answers)
-    return Rewritten(id, "\n\n".join(text for text in texts if text), len(texts), truncated, sum(not text for text in texts))
+    counts["documents"] += 1
+    counts["passages"] += len(texts)
+    counts["truncated"] += sum(answer["finish_reason"] == "length" for answer in answers)
+    counts["empty"] += sum(not text for text in texts)
+    return "\n\n".join(text for text in texts if text)
 
 
 def passages(text: str, limit: int) -> list[str]:
