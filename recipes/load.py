@@ -51,7 +51,7 @@ def _short(value: Any) -> str:
 def _fields(model: Any, path: tuple) -> list[str]:
     """Return the field names of the section at a path."""
     for part in path:
-        if isinstance(part, str):
+        if isinstance(part, str) and part in model.model_fields:  # else the key of a named section
             annotation = model.model_fields[part].annotation
             model = next((found for found in _models(annotation)), model)
     return list(model.model_fields)

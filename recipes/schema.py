@@ -7,138 +7,12 @@ section's fields are exactly what invalidates that task's cached result.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
 
+from recipes.curation import Curation
 from recipes.errors import BadInput
 from recipes.load import explain
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Section(BaseModel):
-    """A frozen group of recipe fields in which a misspelt key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-# --- sources -----------------------------------------------------------------------------------------------------------------
-
-SourceKind = Literal[  # Fox-1 section 2.1, Moxin section 3.2
-    "common_crawl", "c4", "books", "wikipedia", "papers", "code", "science", "web_qa", "math", "instruction",
-    "rewritten_books", "flan", "mixed_web", "speeches", "plays", "reference", "planted", "chat",
-]  # fmt: skip
-SourceFormat = Literal[
-    "jsonl", "parquet", "warc", "text",  # files of the user's
-    "python_strings", "python_docstrings", "planted",  # the quickstart's embedded corpus
-]  # fmt: skip
-
-
-class ReportedSize(Section):
-    """What a report's table prints for a source; nothing is computed from it."""
-
-    where: str
-    size: str | None = None
-    tokens: PositiveInt | None = None
-    average_tokens: PositiveFloat | None = None
-
-
-class Plants(Section):
-    """Duplicates and junk made from other sources, so that a clean demonstration corpus gives curation something to find."""
-
-    of: list[Name]
-    exact_copies: NonNegativeInt
-    near_copies: NonNegativeInt
-    junk: NonNegativeInt
-
-
-class Source(Section):
-    """One kind of raw data: where it lies, how it is read, and under which licence it may be used.
-
-    `location` is a local path or glob, `s3://bucket/key*`, `hf://datasets/...`, `package:NAME/path*` (a data file of an
-    installed Python package) or `stdlib:path*` (the Python standard library). Several patterns are separated by spaces.
-    """
-
-    name: Name
-    kind: SourceKind
-    format: SourceFormat
-    location: str
-    licence: str
-    revision: str | None = None
-    text_field: str = "text"
-    id_field: str | None = None
-    split_above_characters: PositiveInt | None = None  # cut longer records at paragraph borders
-    quality: Literal["prose", "none"]  # which quality score applies; code is not prose
-    min_characters: NonNegativeInt | None = None  # replaces curation.min_characters, for sources whose records are short by nature
-    plants: Plants | None = None
-    reported: ReportedSize | None = None
-
-    @model_validator(mode="after")
-    def _plants_belong_to_planted(self) -> "Source":
-        if (self.format == "planted") != (self.plants is not None):
-            raise ValueError(f"source {self.name!r}: the field `plants` belongs to format `planted`, and only to it")
-        return self
-
-
-# --- curation ----------------------------------------------------------------------------------------------------------------
-
-
-class ExactDuplicates(Section):
-    """Exact deduplication of whole documents with a Bloom filter (Fox-1 section 2.1, Common Crawl and Papers)."""
-
-    scope: Literal["across_sources", "within_sources"]
-    false_positive_rate: Annotated[float, Field(gt=0.0, lt=0.1)]
-
-
-class NearDuplicates(Section):
-    """MinHash-LSH near-deduplication, every candidate verified by Jaccard similarity over all its shingles.
-
-    Moxin section 3.2.1 (lower-cased 13-grams, 0.8) and 3.2.2 (256 permutations, 0.85). Defaults of SlimPajama's published
-    code: 128 permutations in 9 bands of 13 rows over character 13-grams.
-    """
-
-    unit: Literal["character", "word"]
-    shingle_length: PositiveInt
-    permutations: PositiveInt
-    bands: PositiveInt
-    rows: PositiveInt
-    jaccard_threshold: Fraction
-    scope: Literal["across_sources", "within_sources"]
-
-    @model_validator(mode="after")
-    def _bands_fit(self) -> "NearDuplicates":
-        if self.bands * self.rows > self.permutations:
-            raise ValueError(
-                f"bands {self.bands} x rows {self.rows} = {self.bands * self.rows} exceeds permutations {self.permutations}: "
-                "lower bands or rows, or raise permutations"
-            )
-        return self
-
-
-class Curation(Section):
-    """Raw documents to documents worth training on. Sources are listed in order of preference: of two duplicates, the
-    document of the earlier source is kept."""
-
-    sources: list[Source]
-    max_unreadable_fraction: Fraction  # of a source's records; more than this stops the run
-    min_characters: NonNegativeInt  # after removing punctuation and white space (Moxin section 3.2.1)
-    exact_duplicates: ExactDuplicates
-    near_duplicates: NearDuplicates | None  # null: no near-deduplication
-    min_quality: Fraction
-
-    @model_validator(mode="after")
-    def _sources_are_named_once(self) -> "Curation":
-        names = [source.name for source in self.sources]
-        if not names:
-            raise ValueError("curation.sources is empty: list at least one source")
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"source names must be unique, these repeat: {', '.join(repeated)}")
-        for source in self.sources:
-            for origin in source.plants.of if source.plants else []:
-                if origin not in names or origin == source.name:
-                    raise ValueError(f"source {source.name!r} plants copies of {origin!r}, which is not another source")
-        return self
-
+from recipes.section import Fraction, Name, Portion, Section
 
 # --- tokenization ------------------------------------------------------------------------------------------------------------
 
@@ -270,7 +144,7 @@ class MixtureEntry(Section):
     weight: PositiveFloat
     chunk_tokens: PositiveInt
     max_epochs: PositiveFloat
-    portion: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = None
+    portion: Portion | None = None
 
     @model_validator(mode="after")
     def _portion_is_a_range(self) -> "MixtureEntry":

@@ -62,6 +62,14 @@ class Store:
         """Return an object's bytes; FileNotFoundError if it is not there."""
         return Path(self.uri(key)).read_bytes() if self.is_local else self.files.cat_file(self.uri(key))
 
+    def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Return the bytes [start, end) of an object."""
+        if not self.is_local:
+            return self.files.cat_file(self.uri(key), start=start, end=end)
+        with open(self.uri(key), "rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+
     def write(self, key: str, data: bytes) -> None:
         """Write an object whole."""
         if not self.is_local:
@@ -84,6 +92,20 @@ class Store:
         scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         shutil.move(local, scratch)
         os.replace(scratch, target)
+
+    def copy(self, key: str, target: str) -> None:
+        """Let a finished object be found under a second key as well: on a disk without using space twice."""
+        if not self.is_local:
+            self.files.copy(self.uri(key), self.uri(target))
+            return
+        path = Path(self.uri(target))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            os.link(self.uri(key), scratch)
+        except OSError:  # a disk without hard links
+            shutil.copyfile(self.uri(key), scratch)
+        os.replace(scratch, path)
 
     def list(self, prefix: str) -> list[str]:
         """Return the sorted keys below a prefix."""

@@ -1,199 +1,261 @@
-"""Raw sources to documents worth training on, with every removal counted by reason and traceable to what it duplicates.
+"""Raw sources to documents worth training on: the steps of curation in order, each on all units, each resumable.
 
-Order of the rules: unreadable, too short, low quality, exact duplicate, near duplicate. Documents meet the duplicate rules in
-order of preference (source as listed in the recipe, quality, length, id), so the survivor never depends on the order of files.
+    tag      read, extract, clean and measure every record; drop nothing     tag.py
+    rate     score by the quality classifier; one threshold for all          rate.py
+    select   decide by the rules on single documents                         rules.py, exact.py
+    copies   exact copies, by range of content hashes                        exact.py
+    bands, buckets, bins, gather, verify   near copies                       near.py, verify.py
+    paragraphs, repeats                    lines that earlier documents have paragraphs.py
+    emit, shard                            documents and verdicts            emit.py
+
+Everything that passes between steps lies in the store under the hash of what decided it, so a rerun after whatever was killed does
+only what is missing, and a changed threshold measures nothing again.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
-import numpy as np
-
+from recipes.curation import DERIVED, Curation, NearDuplicates, Source
 from recipes.errors import BadInput
-from recipes.schema import Curation, Source
-from tasks.artifacts.documents import document_id, write_lines, write_shards
-from tasks.artifacts.manifest import JSON
-from tasks.curation.duplicates import ExactFilter, NearIndex
-from tasks.curation.plants import plant
-from tasks.curation.rules import is_too_short, normalize, prose_quality
-from tasks.runtime.progress import Progress
-from tasks.sources.files import find_files
-from tasks.sources.records import Record, read_records, split_long
+from tasks.artifacts.manifest import JSON, digest_of
+from tasks.curation.emit import ShardWork, emit_unit, write_shard
+from tasks.curation.exact import HASHES_PER_PARTITION, CopiesWork, find_copies, select_unit
+from tasks.curation.near import KEYS_PER_PARTITION, BinsWork, BucketsWork, assign_bins, band_unit, link_buckets
+from tasks.curation.paragraphs import RepeatsWork, find_repeats, spread_paragraphs
+from tasks.curation.prepare import DeriveWork, derive_records, fetch_model, model_key, prepare_models
+from tasks.curation.rate import TrainWork, quality_threshold, rate_unit, train_on_units
+from tasks.curation.shuffle import TaggedUnit, UnitWork, partitions_for
+from tasks.curation.tag import Models, TagWork, tag_unit
+from tasks.curation.tallies import curation_counts, curation_details
+from tasks.curation.verify import BinWork, gather_texts, verify_bin
+from tasks.runtime.code import code_digest
+from tasks.runtime.steps import Done, Function, Item, Steps
+from tasks.sources.units import Unit, pinned_file, plan_units
 
-REASONS = ("unreadable", "too_short", "low_quality", "exact_duplicate", "near_duplicate")
-EXAMPLES = 10
-QUALITY_EDGES = [round(0.05 * i, 2) for i in range(21)]
+LEAST_UNIT_BYTES, MOST_UNIT_BYTES, UNITS_AIMED_AT = 64_000_000, 256_000_000, 8192
+SHARD_CHARACTERS = 64_000_000
 
-
-@dataclass
-class Document:
-    """A record on its way through the rules."""
-
-    source: str
-    priority: int
-    text: str
-    raw: str
-    quality: float
-    id: str = ""
-
-    def preference(self) -> tuple[int, float, int, str, str]:
-        """Sort key: what is preferred comes first."""
-        return (self.priority, -self.quality, -len(self.text), self.id, self.raw)
+Publish = Callable[[Done, str, str], None]  # a finished item's file becomes a file of the artifact
 
 
-@dataclass
-class Tally:
-    """What happened, counted."""
+def curate(section: Curation, places: JSON, steps: Steps, publish: Publish) -> tuple[JSON, JSON]:
+    """Curate all sources of a recipe; the artifact's files go out through `publish`. Return its counts and details.
 
-    sources: dict[str, Counter] = field(default_factory=lambda: defaultdict(Counter))
-    removed: list[JSON] = field(default_factory=list)
-    across: Counter = field(default_factory=Counter)
-    quality_kept: Counter = field(default_factory=Counter)
-    quality_removed: Counter = field(default_factory=Counter)
-    examples: dict[str, list[JSON]] = field(default_factory=lambda: defaultdict(list))
-
-    def remove(self, reason: str, document: Document, duplicate_of: str | None = None, similarity: float | None = None) -> None:
-        """Record a removal."""
-        row = {
-            "id": document.id, "source": document.source, "raw": document.raw, "reason": reason,
-            "duplicate_of": duplicate_of, "similarity": similarity, "quality": document.quality,
-        }  # fmt: skip
-        self.removed.append(row)
-        self.sources[document.source][f"removed:{reason}"] += 1
-        if len(self.examples[reason]) < EXAMPLES:
-            self.examples[reason].append(row | {"text": document.text[:200]})
-
-
-def curate(section: Curation, scratch: Path, add: Callable[[Path, str], None]) -> tuple[JSON, JSON]:
-    """Curate all sources of a recipe; files go out through `add`. Return the artifact's counts and details.
-
-    BadInput if a source is empty or has more unreadable records than the recipe allows.
+    `places` are the pinned raw files by source, as preflight recorded them. BadInput if a source is empty, changed since it was
+    pinned, or has more unreadable records than the recipe allows.
     """
-    tally = Tally()
-    candidates = _read_all(section, tally)
-    kept = _deduplicate(section, candidates, tally)
-    by_source: dict[str, list[Document]] = {source.name: [] for source in section.sources}
-    for document in kept:
-        by_source[document.source].append(document)
-    for name, documents in by_source.items():
-        rows = ({"id": d.id, "text": d.text, "raw": d.raw, "quality": d.quality} for d in sorted(documents, key=lambda d: d.id))
-        write_shards(rows, scratch, f"documents/{name}", add)
-        tally.sources[name]["documents_kept"] = len(documents)
-        tally.sources[name]["characters_kept"] = sum(len(d.text) for d in documents)
-    removed = scratch / "removed.jsonl.zst"
-    write_lines(removed, sorted(tally.removed, key=lambda row: (row["source"], row["raw"], row["reason"])))
-    add(removed, "removed.jsonl.zst")
-    return _report(section, tally)
+    corpus = Corpus(section, places, steps)
+    corpus.tag()
+    corpus.rate()
+    corpus.deduplicate()
+    return corpus.write(publish)
 
 
-def _read_all(section: Curation, tally: Tally) -> list[Document]:
-    candidates: list[Document] = []
-    originals: dict[str, list[tuple[str, str]]] = {}
-    copied_from = {name for source in section.sources if source.plants for name in source.plants.of}
-    ordered = sorted(enumerate(section.sources), key=lambda pair: pair[1].format == "planted")  # plants need their origins
-    for priority, source in ordered:
-        records = (
-            plant(source.plants, [pair for name in source.plants.of for pair in originals[name]]) if source.plants else _records(source)
-        )
-        counts = tally.sources[source.name]
-        for record in records:
-            counts["documents_in"] += 1
-            if record.text is None:
-                tally.remove("unreadable", Document(source.name, priority, "", record.address, 0.0))
-                continue
-            text = normalize(record.text)
-            counts["characters_in"] += len(text)
-            if source.name in copied_from:
-                originals.setdefault(source.name, []).append((record.address, text))
-            document = Document(
-                source.name, priority, text, record.address, prose_quality(text) if source.quality == "prose" else 1.0, document_id(text)
+@dataclass
+class Corpus:
+    """All units on their way through the steps. Results of a step on units stand in the order of the units' numbers."""
+
+    section: Curation
+    places: JSON
+    steps: Steps
+    models: Models = field(default_factory=Models)
+    tagged: dict[str, list[Done]] = field(default_factory=dict)  # by source
+    units: list[TaggedUnit] = field(default_factory=list)
+    own: dict[str, list[Done]] = field(default_factory=dict)  # by step: each unit's own result
+    shared: dict[str, list[Done]] = field(default_factory=dict)  # by step: results that every unit needs
+    threshold: float | None = None
+
+    # --- one document at a time ---
+
+    def tag(self) -> None:
+        """Tag the units of all sources, first those that are read, then those that are made from them."""
+        self.models = prepare_models(self.steps, self.section, code_digest("tasks.curation.prepare"))
+        read = [source for source in self.section.sources if source.format not in DERIVED]
+        total = sum(file["bytes"] for source in read for file in self.places[source.name])
+        aimed = min(max(LEAST_UNIT_BYTES, total // UNITS_AIMED_AT), MOST_UNIT_BYTES)
+        work = [(source, self._tag_work(source, unit=unit), unit.bytes) for source in read for unit in self._plan(source, aimed)]
+        self._tag_all(work)
+        derived = [source for source in self.section.sources if source.format in DERIVED]
+        made = []
+        for source in derived:
+            origins = [self._work(unit) for unit in self._numbered(source.origins)]
+            derive = DeriveWork(source, origins)
+            done = self.steps.run("derive", derive_records, [Item(derive.key(), derive)], code_digest("tasks.curation.prepare"))[0]
+            made.append((source, self._tag_work(source, derived=done), done.files["records.jsonl.zst"]["bytes"]))
+        self._tag_all(made)
+        for source in self.section.sources:
+            check_source(self.section, source, self.tagged.get(source.name, []))
+        self.units = self._numbered([source.name for source in self.section.sources if source.role != "classifier"])
+
+    def _plan(self, source: Source, aimed: int) -> list[Unit]:
+        files = [pinned_file(source, place) for place in sorted(self.places[source.name], key=lambda place: place["address"])]
+        return plan_units(source, files, aimed)
+
+    def _tag_work(self, source: Source, unit: Unit | None = None, derived: Done | None = None) -> TagWork:
+        rules = self.section.rules_of(source)
+        near = self.section.near_duplicates[rules.near_duplicates] if rules.near_duplicates else None
+        return TagWork(source, rules, near, unit, derived, self.models)
+
+    def _tag_all(self, work: list[tuple[Source, TagWork, float]]) -> None:
+        items = [Item(one.key(), one, size) for _, one, size in work]
+        for (source, _, _), done in zip(
+            work, self.steps.run("tag", tag_unit, items, code_digest("tasks.curation.tag"), "bytes"), strict=True
+        ):
+            self.tagged.setdefault(source.name, []).append(done)
+
+    def _numbered(self, names: Iterable[str]) -> list[TaggedUnit]:
+        """Number the units of sources: reference sources first, then in the order of the recipe."""
+        wanted = set(names)
+        places = [place for place, source in enumerate(self.section.sources) if source.name in wanted]
+        places.sort(key=lambda place: self.section.sources[place].role != "reference")
+        pairs = [(place, done) for place in places for done in self.tagged.get(self.section.sources[place].name, [])]
+        return [TaggedUnit(number, place, done) for number, (place, done) in enumerate(pairs)]
+
+    def rate(self) -> None:
+        """Score quality where a rule asks for it, and find the threshold of the whole corpus."""
+        quality = self.section.quality
+        if quality is None or not any(self.section.rules_of(source).quality for source in self.section.sources):
+            return
+        if quality.load is not None:
+            classifier = self.steps.run(
+                "fetch", fetch_model, [Item(model_key(quality.load), quality.load)], code_digest("tasks.curation.prepare")
             )
-            if is_too_short(text, section.min_characters if source.min_characters is None else source.min_characters):
-                tally.remove("too_short", document)
-            elif document.quality < section.min_quality:
-                tally.remove("low_quality", document)
-                tally.quality_removed[_bin(document.quality)] += source.quality == "prose"
-            else:
-                tally.quality_kept[_bin(document.quality)] += source.quality == "prose"
-                candidates.append(document)
-        _check_source(section, source, counts)
-    return candidates
+        else:
+            assert quality.train is not None
+            sides = [[self._work(unit) for unit in self._numbered(names)] for names in (quality.train.positive, quality.train.negative)]
+            train = TrainWork(quality.train, quality.label, *sides)
+            key = {
+                "rule": quality.train.model_dump(), "label": quality.label,
+                "sides": [[[work.unit.tagged.digest, work.rules.model_dump(), work.source.sample] for work in side] for side in sides],
+            }  # fmt: skip
+            classifier = self.steps.run("train", train_on_units, [Item(key, train)], code_digest("tasks.curation.rate"))
+        self.shared["classifier"] = classifier
+        self.own["rate"] = self._each("rate", rate_unit, ["classifier"], ["quality"])
+        self.threshold = quality_threshold(self.steps.store, self.own["rate"], self.section)
+
+    # --- all documents together ---
+
+    def deduplicate(self) -> None:
+        """Find exact copies, near copies and repeated paragraphs."""
+        documents = sum(unit.tagged.counts["documents"] for unit in self.units)
+        partitions = partitions_for(documents, HASHES_PER_PARTITION)
+        frozen = [self.section.sources[unit.source].role == "reference" for unit in self.units]
+        numbers = [unit.number for unit in self.units]
+        self.own["select"] = self._each("select", select_unit, [], ["exact_duplicates"], partitions=partitions)
+        selected = self.own["select"]
+        works = [CopiesWork(n, partitions, selected, numbers, frozen, self.section) for n in range(partitions)]
+        key = {"selected": self._digest(selected), "frozen": frozen, "rule": self.section.exact_duplicates.model_dump()}
+        self.shared["copies"] = self._all("copies", find_copies, works, key)
+        self._find_near_copies(numbers)
+        rule = self.section.duplicate_paragraphs
+        if rule is None or not any(self.section.rules_of(source).duplicate_paragraphs for source in self.section.sources):
+            return
+        lines = partitions_for(documents * 20, HASHES_PER_PARTITION)
+        spread = self._each("paragraphs", spread_paragraphs, ["copies", "verify"], ["duplicate_paragraphs"], partitions=lines)
+        repeats = [RepeatsWork(n, lines, spread, numbers, frozen, rule.false_positive_rate) for n in range(lines)]
+        key = {"spread": self._digest(spread), "frozen": frozen, "rule": rule.model_dump()}
+        self.shared["repeats"] = self._all("repeats", find_repeats, repeats, key)
+
+    def _find_near_copies(self, numbers: list[int]) -> None:
+        rules = [self._near_rule(unit) for unit in self.units]
+        bands = max((rule.bands for rule in rules if rule), default=0)
+        if not bands:
+            self.shared["verify"] = []
+            return
+        left = sum(done.counts["left"] for done in self.own["select"])
+        ranges = partitions_for(left, KEYS_PER_PARTITION)
+        keyed = self._each("bands", band_unit, ["copies"], ["near_duplicates"], bands=bands, ranges=ranges)
+        buckets = [BucketsWork(n, bands * ranges, keyed, numbers) for n in range(bands * ranges)]
+        linked = self._all("buckets", link_buckets, buckets, {"keyed": self._digest(keyed)})
+        tagged = [unit.tagged for unit in self.units]
+        bins = self._all("bins", assign_bins, [BinsWork(linked, tagged)], {"linked": self._digest(linked), "tagged": self._digest(tagged)})
+        self.shared["bins"] = bins
+        count = bins[0].counts["bins"]
+        texts = self._each("gather", gather_texts, ["bins"], ["near_duplicates"], bins=count)
+        works = [BinWork(n, count, len(self.units), texts, self.section) for n in range(count)]
+        key = {"texts": self._digest(texts), "sources": [[s.name, s.kind, s.role] for s in self.section.sources]}
+        self.shared["verify"] = self._all("verify", verify_bin, works, key | self._dump(["near_duplicates", "rules"]))
+
+    def _near_rule(self, unit: TaggedUnit) -> NearDuplicates | None:
+        name = self.section.rules_of(self.section.sources[unit.source]).near_duplicates
+        return self.section.near_duplicates[name] if name else None
+
+    # --- the artifact ---
+
+    def write(self, publish: Publish) -> tuple[JSON, JSON]:
+        """Write documents and verdicts of every source, and the Bloom filters; return counts and details."""
+        emitted: dict[str, list[Done]] = {}
+        for source in [source for source in self.section.sources if source.role == "corpus"]:
+            mine = [unit for unit in self.units if self.section.sources[unit.source].name == source.name]
+            left = sum(self.own["select"][unit.number].counts["characters_left"] for unit in mine)
+            shards = partitions_for(left, SHARD_CHARACTERS)
+            done = self._each("emit", emit_unit, ["copies", "verify", "repeats"], [], mine, shards=shards)
+            emitted[source.name] = done
+            works = [ShardWork(n, shards, done) for n in range(shards)]
+            sealed = self._all("shard", write_shard, works, {"emitted": self._digest(done)})
+            for number, shard in enumerate(sealed):
+                publish(shard, "documents.jsonl.zst", f"documents/{source.name}/{number:05d}.jsonl.zst")
+                if "verdicts.parquet" in shard.files:
+                    publish(shard, "verdicts.parquet", f"verdicts/{source.name}/{number:05d}.parquet")
+        for step, kind in (("copies", "documents"), ("repeats", "paragraphs")):
+            for number, done in enumerate(self.shared.get(step, [])):
+                publish(done, "bloom.npz", f"bloom/{kind}-{number:05d}.npz")
+        details = curation_details(self.section, self.tagged, emitted, self.shared, self.threshold)
+        return curation_counts(details), details
+
+    # --- running a step ---
+
+    def _work(self, unit: TaggedUnit) -> UnitWork:
+        return UnitWork(unit, self.section, {}, {})
+
+    def _each(
+        self, step: str, function: Function, shared: list[str], fields: list[str], units: list[TaggedUnit] | None = None, **settings: Any
+    ) -> list[Done]:  # fmt: skip
+        """Run a step on every unit, with its own results of earlier steps and the named shared ones."""
+        together = {name: self.shared.get(name, []) for name in shared}
+        digests = {name: self._digest(dones) for name, dones in together.items()}
+        settings |= {"units": len(self.units), "quality_threshold": self.threshold}
+        source_of_unit = tuple(unit.source for unit in self.units)
+        names = [source.name for source in self.section.sources]
+        items = []
+        for unit in self.units if units is None else units:
+            earlier = {name: [dones[unit.number]] for name, dones in self.own.items()} | together
+            work = UnitWork(unit, self.section, earlier, settings, source_of_unit)
+            key = {
+                "tagged": unit.tagged.digest, "number": unit.number, "settings": settings, "section": self._dump(fields), "names": names,
+                "source": work.source.model_dump(include={"name", "kind", "role", "sample"}), "rules": work.rules.model_dump(),
+                "earlier": {name: dones[unit.number].digest for name, dones in self.own.items()} | digests,
+            }  # fmt: skip
+            items.append(Item(key, work, max(unit.tagged.counts["bytes"], 1)))
+        return self.steps.run(step, function, items, code_digest(function.__module__), "bytes")
+
+    def _all(self, step: str, function: Function, works: list[Any], key: JSON) -> list[Done]:
+        """Run a step on parts of the whole corpus, which have the key in common."""
+        items = [Item({"part": [number, len(works)]} | key, work) for number, work in enumerate(works)]
+        return self.steps.run(step, function, items, code_digest(function.__module__))
+
+    def _dump(self, fields: list[str]) -> JSON:
+        return self.section.model_dump(mode="json", include=set(fields))
+
+    @staticmethod
+    def _digest(dones: list[Done]) -> str:
+        return digest_of([done.digest for done in dones])
 
 
-def _records(source: Source) -> list[Record]:
-    records: list[Record] = []
-    files = find_files(source.location, f"source {source.name!r}")
-    with Progress(f"read {source.name}", len(files), "files") as progress:
-        for file in files:
-            for record in read_records(source.format, file, source.text_field):
-                records += split_long(record, source.split_above_characters)
-            progress.advance(1)
-    return records
-
-
-def _check_source(section: Curation, source: Source, counts: Counter) -> None:
-    read, unreadable = counts["documents_in"], counts["removed:unreadable"]
+def check_source(section: Curation, source: Source, tagged: list[Done]) -> None:
+    """BadInput if a source has no readable record, or more unreadable ones than the recipe allows."""
+    read = sum(done.counts["documents"] for done in tagged)
+    skipped = sum(done.counts["skipped"] for done in tagged)
+    unreadable = sum(done.counts["faults"].get("unreadable", 0) for done in tagged)
     if read == unreadable:
+        said = f"{unreadable} unreadable, {skipped} not matching `where`" if skipped else f"{unreadable} unreadable"
         raise BadInput(
-            f"source {source.name!r} has no readable record in {source.location!r} ({unreadable} unreadable): "
-            f"check its format ({source.format}) and text_field ({source.text_field!r})"
+            f"source {source.name!r} has no readable record in {source.location!r} ({said}): check its format ({source.format}), its fields "
+            f"(text is {source.fields.text!r}) and its `where`"
         )
     if unreadable > section.max_unreadable_fraction * read:
         raise BadInput(
             f"source {source.name!r}: {unreadable} of {read} records are unreadable, more than max_unreadable_fraction "
             f"{section.max_unreadable_fraction} allows: mend the source or raise the limit in the recipe"
         )
-
-
-def _deduplicate(section: Curation, candidates: list[Document], tally: Tally) -> list[Document]:
-    exact = ExactFilter(section.exact_duplicates, len(candidates))
-    near = NearIndex(section.near_duplicates) if section.near_duplicates else None
-    candidates.sort(key=Document.preference)
-    kept: list[Document] = []
-    ids: dict[str, str] = {}
-    with Progress("deduplicate", sum(len(d.text) for d in candidates), "characters") as progress:
-        for document in candidates:
-            if exact.is_copy(document.source, document.text):
-                tally.remove("exact_duplicate", document, duplicate_of=document.id, similarity=1.0)
-                tally.across[document.source, ids.get(document.id, document.source)] += 1
-            elif near is not None and (match := near.find_or_keep(len(kept), document.source, document.text)) is not None:
-                survivor = kept[match.kept]
-                tally.remove("near_duplicate", document, duplicate_of=survivor.id, similarity=match.similarity)
-                tally.across[document.source, survivor.source] += 1
-            else:
-                kept.append(document)
-                ids[document.id] = document.source
-            progress.advance(len(document.text))
-    return kept
-
-
-def _bin(quality: float) -> int:
-    return int(np.clip(quality * 20, 0, 19))
-
-
-def _report(section: Curation, tally: Tally) -> tuple[JSON, JSON]:
-    sources = {}
-    for source in section.sources:
-        counts = tally.sources[source.name]
-        sources[source.name] = {
-            "documents_in": counts["documents_in"], "documents_kept": counts["documents_kept"],
-            "characters_in": counts["characters_in"], "characters_kept": counts["characters_kept"],
-            "unreadable": counts["removed:unreadable"], "licence": source.licence, "kind": source.kind,
-            "removed": {reason: counts[f"removed:{reason}"] for reason in REASONS if counts[f"removed:{reason}"]},
-        }  # fmt: skip
-    total = {
-        key: sum(row[key] for row in sources.values()) for key in ("documents_in", "documents_kept", "characters_in", "characters_kept")
-    }
-    details = {
-        "sources": sources,
-        "across_sources": [[removed, kept, n] for (removed, kept), n in sorted(tally.across.items())],
-        "quality_histogram": {
-            "edges": QUALITY_EDGES,
-            "kept": [tally.quality_kept[i] for i in range(20)],
-            "removed": [tally.quality_removed[i] for i in range(20)],
-        },
-        "examples": {reason: rows for reason, rows in sorted(tally.examples.items())},
-    }
-    return total, details

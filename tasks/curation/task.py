@@ -1,10 +1,12 @@
 """Raw documents to documents worth training on: the Flyte task of the curation stage."""
 
-from recipes.schema import Curation
+from recipes.curation import Curation
 from tasks.artifacts.handles import Documents, DocumentsRef, RawSourcesRef, RunRef
 from tasks.panels.curation import curation
+from tasks.runtime.cluster import find_profile
 from tasks.runtime.flyte import show, stage_task
-from tasks.runtime.production import Production
+from tasks.runtime.production import Production, load_manifest
+from tasks.runtime.steps import Steps
 
 
 @stage_task("tasks.curation")
@@ -14,7 +16,13 @@ def curate_documents(run: RunRef, section: Curation, raw: RawSourcesRef) -> Docu
 
     with Production(run, "documents", "documents", section, {"raw": raw}, "tasks.curation") as made:
         if made.needed:
-            made.seal(*curate(section, made.scratch, made.add_file))
+            steps = Steps(made.store, "working/curation", find_profile(run.profile).cpu_workers)
+
+            def publish(done, name: str, path: str) -> None:
+                made.adopt_file(done.key(name), path, **done.files[name])
+
+            counts, details = curate(section, load_manifest(run, raw).details["places"], steps, publish)
+            made.seal(counts, details, {"step_seconds": steps.seconds, "items_made": steps.made})
         assert made.manifest is not None
         show("curation", curation(made.manifest))
         return made.handle(Documents)

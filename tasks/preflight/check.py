@@ -1,14 +1,16 @@
 """A recipe to the certainty that its run can start: every input found and pinned, every size dividing, before anything is spent."""
 
+from recipes.curation import DERIVED, Curation, Source
 from recipes.errors import BadInput
-from recipes.schema import Curation, Recipe, Source
+from recipes.schema import Recipe
 from tasks.artifacts.manifest import JSON
 from tasks.artifacts.store import open_store
 from tasks.evaluation.evaluate import check_evaluation
 from tasks.runtime.cluster import find_profile
 from tasks.sft.chats import check_chats
-from tasks.sources.files import RawFile, find_files, fingerprint
-from tasks.sources.records import read_records
+from tasks.sources.files import find_files, fingerprint
+from tasks.sources.records import read_unit
+from tasks.sources.units import PinnedFile, Unit, pin_files
 
 
 def check_recipe(recipe: Recipe, profile_name: str, store_root: str) -> None:
@@ -24,8 +26,8 @@ def check_recipe(recipe: Recipe, profile_name: str, store_root: str) -> None:
     _divides(recipe.sft.batch_conversations, profile.workers, "sft: a batch is", "sft.batch_conversations")
     check_evaluation(recipe.evaluation)
     for source in recipe.curation.sources:
-        if source.format != "planted":
-            _check_first_record(source, find_files(source.location, f"source {source.name!r}"))
+        if source.format not in DERIVED:
+            _check_first_record(recipe.curation, source)
     check_chats(recipe.sft)
     if recipe.tokenization.load is not None:
         from tasks.tokenization.sentencepiece_model import load_given, open_model
@@ -42,10 +44,15 @@ def _divides(units: int, workers: int, what: str, field: str) -> None:
         )
 
 
-def _check_first_record(source: Source, files: list[RawFile]) -> None:
+def _check_first_record(section: Curation, source: Source) -> None:
+    if source.format == "dataset":
+        files = pin_files(source)
+    else:
+        found = find_files(source.location, f"source {source.name!r}", source.revision)
+        files = [PinnedFile(file.path, file.address, 0, "") for file in found]
     for file in files:
         try:
-            if any(True for _ in read_records(source.format, file, source.text_field)):
+            if any(True for _ in read_unit(source, section.rules_of(source), Unit(source.name, (file,)))):
                 return
         except BadInput:
             raise
@@ -70,21 +77,24 @@ def _check_store(root: str) -> None:
 
 def pin_sources(section: Curation) -> tuple[JSON, JSON]:
     """Return what the raw documents are (digests by source, the identity of curation's input) and where each file lies."""
-    return _pin([(source.name, source.location) for source in section.sources if source.format != "planted"])
+    return _pin({source.name: pin_files(source) for source in section.sources if source.format not in DERIVED})
 
 
 def pin_chats(recipe: Recipe) -> tuple[JSON, JSON]:
     """Return what the raw conversations are, and where each file lies."""
-    return _pin([(source.name, source.location) for source in recipe.sft.sources])
+    pinned = {}
+    for source in recipe.sft.sources:
+        found = find_files(source.location, f"source {source.name!r}")
+        pinned[source.name] = [PinnedFile(file.path, file.address, *fingerprint(file)) for file in found]
+    return _pin(pinned)
 
 
-def _pin(sources: list[tuple[str, str]]) -> tuple[JSON, JSON]:
+def _pin(sources: dict[str, list[PinnedFile]]) -> tuple[JSON, JSON]:
     marks: JSON = {}
     places: JSON = {}
-    for name, location in sources:
-        pinned = [(file.address, *fingerprint(file)) for file in find_files(location, f"source {name!r}")]
-        marks[name] = sorted([size, mark] for _, size, mark in pinned)
-        places[name] = [{"address": address, "bytes": size, "mark": mark} for address, size, mark in pinned]
-        if not any(size for _, size, _ in pinned):
-            raise BadInput(f"source {name!r} is empty: {len(pinned)} files of 0 bytes at {location!r}")
+    for name, files in sources.items():
+        marks[name] = sorted([file.address, file.bytes, file.mark] for file in files)
+        places[name] = [{"address": file.address, "bytes": file.bytes, "mark": file.mark} for file in files]
+        if not any(file.bytes or not file.mark.startswith("sha256:") for file in files):
+            raise BadInput(f"source {name!r} is empty: {len(files)} files of 0 bytes, the first at {files[0].address!r}")
     return marks, places

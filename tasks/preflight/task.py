@@ -46,7 +46,7 @@ def start_run(recipe: Recipe, name: str, store: str) -> tuple[RunRef, RawSources
 def _pinned(run: Run, name: str, marks: dict, places: dict) -> RawSources:
     with Production(run, "raw", name, marks, {}, "tasks.preflight") as made:
         if made.needed:
-            sizes = [size for rows in marks.values() for size, _ in rows]
+            sizes = [size for rows in marks.values() for _, size, _ in rows]
             made.add_text("marks.json", repr(marks).encode())
             made.seal({"files": len(sizes), "bytes": sum(sizes)}, {"places": places})
         return made.handle(RawSources)

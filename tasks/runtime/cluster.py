@@ -17,6 +17,7 @@ class Profile:
     gpus_per_worker: int
     zero_stage: int
     micro_batch_tokens: int  # most tokens a worker holds activations for at once
+    cpu_workers: int  # processes for data work: curation and tokenization
 
 
 def _local() -> Profile:
@@ -26,12 +27,12 @@ def _local() -> Profile:
     if not asked.isdecimal() or int(asked) < 1:
         raise BadInput(f"REYNARD_WORKERS is {asked!r}: it counts training processes, so set it to a whole number of at least 1")
     workers = int(asked)
-    return Profile("local", workers, max(cores // workers, 1), 0, zero_stage=1, micro_batch_tokens=4096)
+    return Profile("local", workers, max(cores // workers, 1), 0, zero_stage=1, micro_batch_tokens=4096, cpu_workers=cores)
 
 
 PROFILES = {
     "local": _local,
-    "h100x8": lambda: Profile("h100x8", 8, 12, 1, zero_stage=1, micro_batch_tokens=16384),
+    "h100x8": lambda: Profile("h100x8", 8, 12, 1, zero_stage=1, micro_batch_tokens=16384, cpu_workers=96),
 }
 
 

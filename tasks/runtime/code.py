@@ -45,9 +45,9 @@ def _imports(tree: ast.Module) -> set[str]:
 
 @lru_cache
 def code_modules(package: str) -> tuple[str, ...]:
-    """Return the sorted project modules that a stage package's code consists of, `task.py` files left out."""
+    """Return the sorted project modules that a stage package's (or one module's) code consists of, `task.py` files left out."""
     folder = ROOT / Path(*package.split("."))
-    pending = {f"{package}.{path.stem}" for path in folder.glob("*.py") if path.stem != "__init__"}
+    pending = {f"{package}.{path.stem}" for path in folder.glob("*.py") if path.stem != "__init__"} or {package}
     seen: set[str] = set()
     while pending:
         module = pending.pop()

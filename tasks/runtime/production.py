@@ -89,6 +89,11 @@ class Production:
         """Move a finished local file into the artifact; its bytes are part of the digest."""
         self.files.append(self._store_file(local, path))
 
+    def adopt_file(self, key: str, path: str, bytes: int, sha256: str) -> None:
+        """Take an object that lies in the store already into the artifact."""
+        self.store.copy(key, f"{self.folder}/{path}")
+        self.files.append(FileEntry(path=path, bytes=bytes, sha256=sha256))
+
     def add_record(self, local: Path, path: str) -> None:
         """Move a file into the artifact that may differ between equal runs (a journal with timings); not in the digest."""
         self.records.append(self._store_file(local, path))
@@ -112,7 +117,7 @@ class Production:
         self.store.put(local, f"{self.folder}/{path}")
         return entry
 
-    def seal(self, counts: JSON, details: JSON) -> None:
+    def seal(self, counts: JSON, details: JSON, recorded: JSON | None = None) -> None:
         """Write the manifest and `_SUCCESS`: from here on the artifact exists."""
         self.manifest = Manifest(
             kind=self.kind, name=self.name, version=self.version, digest=content_digest(self.kind, self.files, counts),
@@ -121,7 +126,7 @@ class Production:
             recorded={
                 "seconds": round(time.monotonic() - self.begun, 3), "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "commit": code_commit(), "python": platform.python_version(), "profile": self.run.profile, "run": self.run.name,
-            },
+            } | (recorded or {}),
         )  # fmt: skip
         write_manifest(self.store, self.folder, self.manifest)
 
