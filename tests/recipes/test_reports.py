@@ -28,6 +28,12 @@ TABLE_3 = {
     "open_web_math": (0.6577, 0.62), "uspto_backgrounds": (0.47997, 0.45), "philpapers": (0.05296, 0.05), "nih_exporter": (0.03265, 0.03),
 }  # fmt: skip
 
+# rows of both tables that are several sources of the recipe
+ROWS = {
+    "common_crawl": ("slimpajama_cc", "dolma_cc", "pile_cc", "falcon_cc"), "papers": ("redpajama_arxiv", "pes2o", "pile_arxiv"),
+}  # fmt: skip
+ROW_OF = {source: row for row, sources in ROWS.items() for source in sources}
+
 
 def text_of(name: str) -> str:
     return (RECIPES / f"{name}.yaml").read_text(encoding="utf-8")
@@ -48,10 +54,11 @@ def moxin7b() -> Recipe:
 
 
 def weights(stage) -> dict[str, float]:
-    """The weights of a stage, with the two halves of table 3's Books row joined again."""
-    found = {entry.source: entry.weight for entry in stage.mixture}
-    if "rewrite_books" in found:
-        found["books"] = round(found["books"] + found.pop("rewrite_books"), 6)
+    """The weights of a stage by row of its table: split rows joined again, and so the two halves of table 3's Books."""
+    found: dict[str, float] = {}
+    for entry in stage.mixture:
+        row = "books" if entry.source == "rewrite_books" else ROW_OF.get(entry.source, entry.source)
+        found[row] = round(found.get(row, 0.0) + entry.weight, 6)
     return found
 
 
@@ -97,15 +104,34 @@ def test_moxins_window_spans_147_thousand_positions_not_14_thousand(moxin7b):
 
 
 def test_stage_1_is_table_1(fox1):
-    (entry,) = fox1.pretraining.stages[0].mixture
-    assert (entry.source, entry.weight, entry.chunk_tokens) == ("common_crawl", 1050.0, 2048)
-    assert fox1.pretraining.stages[0].tokens == 1050 * BILLION
+    stage = fox1.pretraining.stages[0]
+    assert weights(stage) == {"common_crawl": 1050.0} and {entry.chunk_tokens for entry in stage.mixture} == {2048}
+    assert stage.tokens == 1050 * BILLION
 
 
 def test_stage_2_has_the_tokens_and_chunk_lengths_of_table_2(fox1):
     stage = fox1.pretraining.stages[1]
-    assert {entry.source: (entry.chunk_tokens // 1024, entry.weight) for entry in stage.mixture} == TABLE_2
-    assert {entry.chunk_tokens for entry in stage.mixture} == {4096, 8192}
+    assert weights(stage) == {name: tokens for name, (_, tokens) in TABLE_2.items()}
+    for entry in stage.mixture:
+        assert entry.chunk_tokens == TABLE_2[ROW_OF.get(entry.source, entry.source)][0] * 1024, entry.source
+
+
+def test_split_rows_are_shared_in_proportion_to_the_published_sizes(fox1):
+    published = {
+        "slimpajama_cc": 327,
+        "dolma_cc": 2281,
+        "pile_cc": 56,
+        "falcon_cc": 600,
+        "redpajama_arxiv": 28,
+        "pes2o": 57,
+        "pile_arxiv": 17,
+    }
+    for stage in fox1.pretraining.stages:
+        row_weights = weights(stage)
+        for entry in stage.mixture:
+            if row := ROW_OF.get(entry.source):
+                share = published[entry.source] / sum(published[source] for source in ROWS[row])
+                assert entry.weight == pytest.approx(row_weights[row] * share, rel=0.006), (stage.name, entry.source)
 
 
 def test_stage_3_has_the_tokens_of_table_3(fox1):
@@ -114,14 +140,16 @@ def test_stage_3_has_the_tokens_of_table_3(fox1):
 
 def test_stage_3_keeps_the_chunk_lengths_of_table_2(fox1):
     for entry in fox1.pretraining.stages[2].mixture:
-        if entry.source in TABLE_2:
-            assert entry.chunk_tokens == TABLE_2[entry.source][0] * 1024, entry.source
+        row = ROW_OF.get(entry.source, entry.source)
+        if row in TABLE_2:
+            assert entry.chunk_tokens == TABLE_2[row][0] * 1024, entry.source
 
 
 def test_sources_report_the_tokens_that_their_first_table_prints(fox1):
     for source in fox1.curation.sources:
         if source.reported is not None:
-            printed = TABLE_2[source.name][1] if source.reported.where == "table 2" else TABLE_3[source.name][0]
+            row = ROW_OF.get(source.name, source.name)
+            printed = TABLE_2[row][1] if source.reported.where == "table 2" else TABLE_3[row][0]
             assert source.reported.tokens == round(printed * BILLION), source.name
 
 
@@ -170,8 +198,70 @@ def test_table_3_takes_a_twentieth_of_table_2_except_of_books(fox1):
 
 
 def test_stages_1_and_2_of_fox1_read_disjoint_halves_of_common_crawl(fox1):
-    portions = [entry.portion for stage in fox1.pretraining.stages for entry in stage.mixture if entry.source == "common_crawl"]
-    assert portions == [[0.0, 0.5], [0.5, 1.0]]
+    for source in ROWS["common_crawl"]:
+        portions = [entry.portion for stage in fox1.pretraining.stages for entry in stage.mixture if entry.source == source]
+        assert portions == [[0.0, 0.5], [0.5, 1.0]], source
+
+
+# --- curation ------------------------------------------------------------------------------------------------------------------
+
+
+def test_fox1_deduplicates_across_common_crawl_and_across_papers_and_nothing_else(fox1):
+    filtered = {source.kind for source in fox1.curation.sources if fox1.curation.rules_of(source).exact_duplicates}
+    assert filtered == {"common_crawl", "papers"} and fox1.curation.exact_duplicates.scope == "within_kinds"
+    assert not fox1.curation.near_duplicates
+    kinds = [ROW_OF[source.name] for source in fox1.curation.sources if source.kind in filtered]
+    assert kinds == ["common_crawl"] * 4 + ["papers"] * 3
+
+
+def test_fox1_has_every_kind_of_data_of_section_2_1(fox1):
+    assert {source.kind for source in fox1.curation.sources} == {
+        "common_crawl", "c4", "books", "wikipedia", "papers", "code", "science", "web_qa", "math", "instruction", "rewritten_books", "flan",
+    }  # fmt: skip
+
+
+def test_parts_of_a_mixed_dataset_are_taken_once(fox1):
+    parts = [
+        (source.location, field, value)
+        for source in fox1.curation.sources
+        for field, values in (source.where or {}).items()
+        for value in values
+    ]
+    assert len(parts) == len(set(parts)) == 13  # 2 of SlimPajama, 7 and 4 of the two copies of the Pile
+
+
+def test_fox1_rewrites_as_many_books_as_table_3_lacks(fox1):
+    (rewriting,) = [source.rewriting for source in fox1.curation.sources if source.rewriting]
+    assert rewriting.of == ["books"] and rewriting.documents == 31_345
+    assert round(3.7945 * BILLION / 121_057) == 31_345
+
+
+def test_moxin_holds_text_and_code_to_their_own_near_duplicate_rules(moxin7b):
+    by_rules = {source.name: moxin7b.curation.rules_of(source).near_duplicates for source in moxin7b.curation.sources}
+    assert by_rules["slimpajama"] == by_rules["dclm_baseline"] == "text" and by_rules["the_stack"] == "code"
+    text, code = moxin7b.curation.near_duplicates["text"], moxin7b.curation.near_duplicates["code"]
+    assert (text.unit, text.shingle_length, text.jaccard_threshold) == ("character", 13, 0.8)
+    assert (code.unit, code.permutations, code.jaccard_threshold) == ("code_token", 256, 0.85)
+
+
+def test_the_bands_for_code_find_nearly_every_pair_above_its_threshold(moxin7b):
+    rule = moxin7b.curation.near_duplicates["code"]
+    assert (rule.bands, rule.rows) == (21, 12)
+    assert [round(1 - (1 - s**12) ** 21, 3) for s in (0.85, 0.9)] == [0.96, 0.999]
+    assert [round(1 - (1 - s**19) ** 13, 2) for s in (0.85, 0.9)] == [0.45, 0.85]  # datasketch's choice for 256 and 0.85
+    note = note_on(moxin7b, "near-deduplication of code")
+    assert "96 %" in note and "45 %" in note
+
+
+def test_moxins_floor_of_200_characters_holds_for_text(moxin7b):
+    assert {name: rules.min_characters for name, rules in moxin7b.curation.rules.items()} == {"text": 200, "code": 0, "items": 0}
+
+
+@pytest.mark.parametrize("name", ["fox1", "moxin7b"])
+def test_every_dataset_of_the_hub_is_pinned_to_a_commit(name):
+    for source in recipe_of(name).curation.sources:
+        assert source.location.startswith("hf://") == (source.revision is not None), source.name
+        assert source.revision is None or re.fullmatch(r"[0-9a-f]{7}|[0-9a-f]{40}", source.revision), source.name
 
 
 # --- the curricula -------------------------------------------------------------------------------------------------------------
