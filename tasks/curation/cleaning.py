@@ -7,7 +7,8 @@ characters but tabs go, the rest is brought to NFC. What looks like markup of a 
 import re
 import unicodedata
 
-from recipes.curation import C4Lines, Rules
+from recipes.curation import Rules
+from tasks.curation.c4_lines import keep_lines
 from tasks.curation.masking import PLACEHOLDERS, mask
 
 EDITS = (
@@ -21,12 +22,6 @@ _CONTROLS = {**dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)]), **dict.fromkey
 _CONTROL_BYTES = bytes(code for code in _CONTROLS if code < 0x80 and code not in (0x09, 0x0A))
 _C1_BYTES = re.compile(rb"\xc2[\x80-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-_CITATION = re.compile(r"\[[0-9]*\]|\[edit\]|\[citation needed\]")
-_STOPS = (".", "!", "?")
-_LINE_STOPS = (*_STOPS, *(stop + quote for stop in _STOPS for quote in "\"”’'"))
-_MARKS = ("javascript", "cookie", "terms of use", "privacy policy")  # none of these in the page: no line has one of _BOILERPLATE
-_BOILERPLATE = ("javascript", "terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 
 
 def clean(text: str, rules: Rules) -> tuple[str, dict[str, int | bool]]:
@@ -44,7 +39,9 @@ def clean(text: str, rules: Rules) -> tuple[str, dict[str, int | bool]]:
     if not text.isascii() and not unicodedata.is_normalized("NFC", text):
         text, counts["normalized"] = unicodedata.normalize("NFC", text), 1
     if rules.c4_lines is not None:
-        text = _c4_lines(text, rules.c4_lines, counts)
+        page = keep_lines(text, rules.c4_lines)
+        text, counts["citations_removed"], counts["lines_removed"] = page.text, page.citations_removed, page.lines_removed
+        counts |= {"c4_sentences": page.sentences, "c4_page": page.has_fault}
     if rules.mask:
         text, masked = mask(text, rules.mask)
         counts |= {f"masked_{kind}": number for kind, number in masked.items()}
@@ -83,50 +80,3 @@ def _without_controls(text: str, counts: dict[str, int | bool]) -> str:
     plain = text.translate(_CONTROLS)
     counts["controls_removed"] = len(text) - len(plain)
     return plain
-
-
-def _c4_lines(text: str, rule: C4Lines, counts: dict[str, int | bool]) -> str:
-    """Remove the lines that do not count (Raffel et al. 2020, section 2.2, and its code).
-
-    They are: lines that end in no . ! or ? (a closing quote may follow; an ellipsis is no end), of too few words, or with a
-    word that marks boilerplate. Citation marks go first. One blank line between paragraphs stays. A page fault is looked for
-    in the whole page.
-    """
-    lowered = text.encode().lower()  # of bytes: quick in every language, and the marks are ASCII
-    counts["c4_page"] = "{" in text or b"lorem ipsum" in lowered
-    marked = any(mark.encode() in lowered for mark in _MARKS)
-    if "[" in text:
-        text, counts["citations_removed"] = _CITATION.subn("", text)
-    kept: list[str] = []
-    lines, border = 0, ""
-    for raw in text.split("\n"):
-        line = raw.strip()
-        if not line:
-            border = "\n" if kept else ""
-            continue
-        lines += 1
-        if _is_sentence(line, rule) and not (marked and _is_boilerplate(line)):
-            kept.append(border + line)
-            border = ""
-    text = "\n".join(kept)
-    counts["lines_removed"] = lines - len(kept)
-    counts["c4_sentences"] = len(kept) + _inner_stops(text)
-    return text
-
-
-def _is_sentence(line: str, rule: C4Lines) -> bool:
-    if rule.end_punctuation and (not line.endswith(_LINE_STOPS) or line.endswith("...")):
-        return False
-    least = rule.min_words_per_line
-    return least < 2 or len(line.split(None, least - 1)) >= least
-
-
-def _is_boilerplate(line: str) -> bool:
-    lowered = line.lower()
-    return any(mark in lowered for mark in _BOILERPLATE)
-
-
-def _inner_stops(text: str) -> int:
-    """Count the places where a stop, or a closing double quote after one, meets a space: there a sentence ends within a line."""
-    ends = ("", *(quote for quote in '"”' if quote in text))
-    return sum(text.count(stop + quote + " ") for stop in _STOPS if stop in text for quote in ends)

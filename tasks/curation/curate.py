@@ -131,7 +131,7 @@ class Corpus:
             }  # fmt: skip
             classifier = self.steps.run("train", train_on_units, [Item(key, train)], code_digest("tasks.curation.rate"))
         self.shared["classifier"] = classifier
-        self.own["rate"] = self._each("rate", rate_unit, ["classifier"], ["quality"])
+        self.own["rate"] = self._each("rate", rate_unit, ["classifier"], {"label": quality.label})
         self.threshold = quality_threshold(self.steps.store, self.own["rate"], self.section)
 
     # --- all documents together ---
@@ -142,7 +142,7 @@ class Corpus:
         partitions = partitions_for(documents, HASHES_PER_PARTITION)
         frozen = [self.section.sources[unit.source].role == "reference" for unit in self.units]
         numbers = [unit.number for unit in self.units]
-        self.own["select"] = self._each("select", select_unit, [], ["exact_duplicates"], partitions=partitions)
+        self.own["select"] = self._each("select", select_unit, [], self._dump("exact_duplicates"), partitions=partitions)
         selected = self.own["select"]
         works = [CopiesWork(n, partitions, selected, numbers, frozen, self.section) for n in range(partitions)]
         key = {"selected": self._digest(selected), "frozen": frozen, "rule": self.section.exact_duplicates.model_dump()}
@@ -152,7 +152,7 @@ class Corpus:
         if rule is None or not any(self.section.rules_of(source).duplicate_paragraphs for source in self.section.sources):
             return
         lines = partitions_for(documents * 20, HASHES_PER_PARTITION)
-        spread = self._each("paragraphs", spread_paragraphs, ["copies", "verify"], ["duplicate_paragraphs"], partitions=lines)
+        spread = self._each("paragraphs", spread_paragraphs, ["copies", "verify"], self._dump("duplicate_paragraphs"), partitions=lines)
         repeats = [RepeatsWork(n, lines, spread, numbers, frozen, rule.false_positive_rate) for n in range(lines)]
         key = {"spread": self._digest(spread), "frozen": frozen, "rule": rule.model_dump()}
         self.shared["repeats"] = self._all("repeats", find_repeats, repeats, key)
@@ -165,17 +165,17 @@ class Corpus:
             return
         left = sum(done.counts["left"] for done in self.own["select"])
         ranges = partitions_for(left, KEYS_PER_PARTITION)
-        keyed = self._each("bands", band_unit, ["copies"], ["near_duplicates"], bands=bands, ranges=ranges)
+        keyed = self._each("bands", band_unit, ["copies"], self._dump("near_duplicates"), bands=bands, ranges=ranges)
         buckets = [BucketsWork(n, bands * ranges, keyed, numbers) for n in range(bands * ranges)]
         linked = self._all("buckets", link_buckets, buckets, {"keyed": self._digest(keyed)})
         tagged = [unit.tagged for unit in self.units]
         bins = self._all("bins", assign_bins, [BinsWork(linked, tagged)], {"linked": self._digest(linked), "tagged": self._digest(tagged)})
         self.shared["bins"] = bins
         count = bins[0].counts["bins"]
-        texts = self._each("gather", gather_texts, ["bins"], ["near_duplicates"], bins=count)
+        texts = self._each("gather", gather_texts, ["bins"], self._dump("near_duplicates"), bins=count)
         works = [BinWork(n, count, len(self.units), texts, self.section) for n in range(count)]
         key = {"texts": self._digest(texts), "sources": [[s.name, s.kind, s.role] for s in self.section.sources]}
-        self.shared["verify"] = self._all("verify", verify_bin, works, key | self._dump(["near_duplicates", "rules"]))
+        self.shared["verify"] = self._all("verify", verify_bin, works, key | self._dump("near_duplicates", "rules"))
 
     def _near_rule(self, unit: TaggedUnit) -> NearDuplicates | None:
         name = self.section.rules_of(self.section.sources[unit.source]).near_duplicates
@@ -190,7 +190,7 @@ class Corpus:
             mine = [unit for unit in self.units if self.section.sources[unit.source].name == source.name]
             left = sum(self.own["select"][unit.number].counts["characters_left"] for unit in mine)
             shards = partitions_for(left, SHARD_CHARACTERS)
-            done = self._each("emit", emit_unit, ["copies", "verify", "repeats"], [], mine, shards=shards)
+            done = self._each("emit", emit_unit, ["copies", "verify", "repeats"], {}, mine, shards=shards)
             emitted[source.name] = done
             works = [ShardWork(n, shards, done) for n in range(shards)]
             sealed = self._all("shard", write_shard, works, {"emitted": self._digest(done)})
@@ -210,7 +210,7 @@ class Corpus:
         return UnitWork(unit, self.section, {}, {})
 
     def _each(
-        self, step: str, function: Function, shared: list[str], fields: list[str], units: list[TaggedUnit] | None = None, **settings: Any
+        self, step: str, function: Function, shared: list[str], decided_by: JSON, units: list[TaggedUnit] | None = None, **settings: Any
     ) -> list[Done]:  # fmt: skip
         """Run a step on every unit, with its own results of earlier steps and the named shared ones."""
         together = {name: self.shared.get(name, []) for name in shared}
@@ -223,7 +223,7 @@ class Corpus:
             earlier = {name: [dones[unit.number]] for name, dones in self.own.items()} | together
             work = UnitWork(unit, self.section, earlier, settings, source_of_unit)
             key = {
-                "tagged": unit.tagged.digest, "number": unit.number, "settings": settings, "section": self._dump(fields), "names": names,
+                "tagged": unit.tagged.digest, "number": unit.number, "settings": settings, "section": decided_by, "names": names,
                 "source": work.source.model_dump(include={"name", "kind", "role", "sample"}), "rules": work.rules.model_dump(),
                 "earlier": {name: dones[unit.number].digest for name, dones in self.own.items()} | digests,
             }  # fmt: skip
@@ -235,7 +235,7 @@ class Corpus:
         items = [Item({"part": [number, len(works)]} | key, work) for number, work in enumerate(works)]
         return self.steps.run(step, function, items, code_digest(function.__module__))
 
-    def _dump(self, fields: list[str]) -> JSON:
+    def _dump(self, *fields: str) -> JSON:
         return self.section.model_dump(mode="json", include=set(fields))
 
     @staticmethod

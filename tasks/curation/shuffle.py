@@ -7,6 +7,7 @@ document that was there first.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import xxhash
@@ -79,8 +80,8 @@ def by_partition(partition: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int,
     """Yield the bytes of an array's rows for each partition that has any; rows keep their order."""
     order = np.argsort(partition, kind="stable")
     ordered, rows = partition[order], rows[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else np.zeros(0, np.int64)
-    for begin, end in zip(starts, [*starts[1:], len(ordered)], strict=True):
+    borders = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist(), len(ordered)]
+    for begin, end in pairwise(borders) if len(ordered) else ():
         yield int(ordered[begin]), rows[begin:end].tobytes()
 
 

@@ -6,6 +6,7 @@ put on the list of records to leave alone and the work begins again without it. 
 alarm, convicts at once; a SIGKILL, which may come from outside (an operator, a full machine), only the second time.
 """
 
+import faulthandler
 import mmap
 import os
 import pickle
@@ -106,6 +107,7 @@ def _work(function: Callable[[Watch], Any], watch: Watch, answer: Any) -> None:
     """The child's life: work, write the answer, leave without running the parent's exit handlers."""
     code = 1
     try:
+        faulthandler.disable()  # the verdict says what happened
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _die_with_parent()

@@ -71,6 +71,8 @@ def row_mapping(source: Source, rules: Rules, skipped: Counter) -> ToRecord:
     has_more = url is not None or path is not None or licence is not None
     longest = rules.max_characters if source.split_above_characters is None else float("inf")
     is_html = rules.html is not None
+    if not (conditions or has_more or is_html or source.fields.template or "." in source.fields.text):
+        return _plain_mapping(source.fields.text, longest)
 
     def to_record(row: Any, address: str) -> Record | None:
         if not isinstance(row, dict):
@@ -88,6 +90,18 @@ def row_mapping(source: Source, rules: Rules, skipped: Counter) -> ToRecord:
         if len(text) > longest:
             return Record(None, address, TOO_LONG, *more)
         return Record(text, address, "", *more)
+
+    return to_record
+
+
+def _plain_mapping(field: str, longest: float) -> ToRecord:
+    """The same for rows of which nothing but a text is wanted: the most common ones, in half the time."""
+
+    def to_record(row: Any, address: str) -> Record:
+        text = row.get(field) if isinstance(row, dict) else None
+        if not isinstance(text, str):
+            return faulty(address)
+        return Record(text, address) if len(text) <= longest else Record(None, address, TOO_LONG)
 
     return to_record
 
