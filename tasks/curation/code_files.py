@@ -29,7 +29,7 @@ _NAMES = {
     "jenkinsfile": "Groovy", ".bashrc": "Shell", ".zshrc": "Shell", ".profile": "Shell", ".vimrc": "Vim Script",
 }  # fmt: skip
 _BY_EXTENSION = {extension: language for language, extensions in _EXTENSIONS.items() for extension in extensions.split()}
-LANGUAGES = tuple(sorted(set(_EXTENSIONS)))
+LANGUAGES = frozenset(_EXTENSIONS)
 
 _MARKED_LINES = 5
 _MARKED_CHARACTERS = 2_000  # a file of one endless line says so at its beginning, or not at all

@@ -5,7 +5,6 @@ counts, so whatever is killed, a rerun asks only what is missing, and the corpus
 """
 
 import hashlib
-import heapq
 import itertools
 import os
 import time
@@ -53,11 +52,6 @@ class AnswerStore:
     def key(request: JSON) -> str:
         """Return the store's key of the answer to a request: everything that the request says decides it."""
         return f"rewriting/{hashlib.sha256(orjson.dumps(request, option=orjson.OPT_SORT_KEYS)).hexdigest()}.json"
-
-
-def chosen(ids: Iterable[str], documents: int) -> set[str]:
-    """Choose the documents to rewrite: those with the smallest content hashes, whatever order they come in."""
-    return set(heapq.nsmallest(documents, set(ids)))
 
 
 def rewrite(

@@ -23,6 +23,8 @@ from recipes.curation import (
     Rules,
     Source,
 )
+from recipes.errors import BadInput
+from tasks.curation.code_files import LANGUAGES
 
 REASONS = (
     "", "unreadable", "too_long", "crashed", "not_sampled", "blocked_url", "too_short", "language", "c4_lines", "gopher_quality",
@@ -168,7 +170,7 @@ def code(columns: Columns, rule: CodeRules, source_licence: str) -> list[Check]:
     """Check a source file (The Stack, Kocetkov et al. 2022, section 3; StarCoder, Li et al. 2023, section 3.2).
 
     A file that states no licence has its source's; licences are compared without regard to case. The mean line is that of all
-    lines, blank ones included.
+    lines, blank ones included. BadInput for a language that the extension table does not have: no file would ever pass.
     """
     characters, newlines = np.asarray(columns["characters"], dtype=float), np.asarray(columns["newlines"], dtype=float)
     checks = [
@@ -177,6 +179,11 @@ def code(columns: Columns, rule: CodeRules, source_licence: str) -> list[Check]:
         _at_least("code.min_alphanumeric", _share(columns["alphanumeric_characters"], characters), rule.min_alphanumeric),
     ]
     if rule.languages is not None:
+        known = {name.lower() for name in LANGUAGES}
+        if unknown := [name for name in rule.languages if name.lower() not in known]:
+            raise BadInput(
+                f"code.languages {', '.join(unknown)}: no file extension has this name: use one of {', '.join(sorted(LANGUAGES))}"
+            )
         checks.append(_one_of("code.languages", columns["programming_language"], rule.languages))
     if rule.licences is not None:
         checks.append(_licensed(columns["licences"], rule.licences, source_licence))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from recipes.curation import Rewriting
 from recipes.errors import BadInput
 from tasks.artifacts.store import Store
-from tasks.curation.rewriting import AnswerStore, ChatServer, chosen, passages, rewrite
+from tasks.curation.rewriting import AnswerStore, ChatServer, passages, rewrite
 
 KEY = "sk-test-0123456789abcdefghij"
 RULE = Rewriting(
@@ -218,7 +218,3 @@ def test_passages_are_short_enough_and_lose_nothing_but_white_space(text: str, l
     cut = passages(text, limit)
     assert all(0 < len(passage) <= limit for passage in cut)
     assert "".join("".join(cut).split()) == "".join(text.split())
-
-
-def test_the_documents_with_the_smallest_hashes_are_chosen():
-    assert chosen(["cc", "aa", "bb", "aa", "dd"], 2) == {"aa", "bb"}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from recipes.curation import Curation, Source
+from recipes.errors import BadInput
 from tasks.curation.cleaning import clean
 from tasks.curation.code_files import is_generated, programming_language
 from tasks.curation.facts import FACTS, measure
@@ -204,6 +205,11 @@ def test_a_document_that_would_be_kept_unscored_stops_the_decision():
     with pytest.raises(ValueError, match="source 'a': 1 documents pass every other rule and have no quality score"):
         reason(TEN, threshold=0.5)
     assert reason(TEN, threshold=0.5, blocked_url=True) == "blocked_url"
+
+
+def test_a_programming_language_that_no_extension_has_is_bad_input():
+    with pytest.raises(BadInput, match=r"code.languages Phyton: no file extension has this name: use one of Ada, .*Python"):
+        reason(TEN, "code", {"languages": ["Go", "Phyton"]})
 
 
 @pytest.mark.parametrize("page", ["Lorem IPSUM dolor.", "function() { return 1; }."])
