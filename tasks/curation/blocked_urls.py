@@ -8,6 +8,7 @@ from recipes.errors import BadInput
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?://)?|//")
 _HOST = re.compile(r"[^/?#]*")
+_PLAIN = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 
 
 class BlockedUrls:
@@ -19,6 +20,9 @@ class BlockedUrls:
     def __init__(self, lines: Iterable[str]) -> None:
         self.domains: set[str] = set()
         for line in lines:
+            if _PLAIN.fullmatch(line):  # nearly all of the millions of lines
+                self.domains.add(line)
+                continue
             words = line.partition("#")[0].split()
             if not words:
                 continue
