@@ -48,7 +48,8 @@ def is_nested_too_deeply(html: bytes) -> bool:
     if int((letters.astype(np.int32) - (after == ord("/"))).cumsum().max(initial=0)) <= MAX_OPEN_ELEMENTS:
         return False
     depth = 0
-    for slash, name in _TAG.findall(html):
+    for tag in _TAG.finditer(html):
+        slash, name = tag.groups()
         if name.lower().decode() not in _NEVER_OPEN:
             depth = max(0, depth - 1) if slash else depth + 1
             if depth > MAX_OPEN_ELEMENTS:

@@ -16,7 +16,7 @@ __all__ = ["Record", "max_record_bytes", "read_at", "read_unit", "split_long"]
 
 MIN_LINE_BYTES = 65_536  # a row's other fields and JSON's escapes never make a short text too long
 MAX_WHOLE_BYTES = 64_000_000  # the longest text that is held in memory to be cut into documents
-POSITIONS = {"jsonl": r"b\d+", "parquet": r"r\d+", "warc": r"w\d+", "dataset": r"\d+:\d+"}
+POSITIONS = {"jsonl": r"b\d+", "parquet": r"r\d+", "warc": r"w\d+(:\d+)?", "dataset": r"\d+:\d+"}
 WITHOUT_RULES = Rules(min_characters=0, max_characters=MAX_WHOLE_BYTES)
 
 
@@ -120,7 +120,7 @@ def _read_position(source: Source, base: str, position: str, address: str, rules
         if not re.fullmatch(POSITIONS[source.format], position):
             raise BadInput(f"{address!r} is no address of a record of source {source.name!r}, which is read as {source.format}")
         if source.format != "dataset":
-            return _read_numbered(source, base, int(position[1:]), f"{base}#{position}", rules)
+            return _read_numbered(source, base, position[1:], f"{base}#{position}", rules)
         from tasks.sources.hub_datasets import read_dataset_row
 
         shard, _, row = position.partition(":")
@@ -134,7 +134,7 @@ def _read_position(source: Source, base: str, position: str, address: str, rules
     raise BadInput(f"{base} holds no record at {address} any more: the file was changed since it was read")
 
 
-def _read_numbered(source: Source, base: str, number: int, address: str, rules: Rules) -> Record:
+def _read_numbered(source: Source, base: str, number: str, address: str, rules: Rules) -> Record:
     file = locate(base, f"source {source.name!r}")
     if source.format == "warc":
         from tasks.sources.warc import read_page_at
@@ -143,13 +143,13 @@ def _read_numbered(source: Source, base: str, number: int, address: str, rules: 
     if source.format == "parquet":
         from tasks.sources.parquet import read_row_at
 
-        return _mapped(source, rules, read_row_at(file, wanted_fields(source), _needed(source), number), address)
+        return _mapped(source, rules, read_row_at(file, wanted_fields(source), _needed(source), int(number)), address)
     import orjson
 
     from tasks.sources.json_lines import read_line_at
 
     try:
-        row = orjson.loads(read_line_at(file, number, max_record_bytes(source, rules)))
+        row = orjson.loads(read_line_at(file, int(number), max_record_bytes(source, rules)))
     except orjson.JSONDecodeError:
         row = None
     return _mapped(source, rules, row, address)

@@ -30,11 +30,14 @@ def read_warc(file: RawFile, max_characters: int | None, skipped: Counter) -> It
     with _open(file) as stream:
         while start is not None:
             last, found, is_read = start, None, False  # the present record: where it begins, what it gave, whether it was dealt with
+            same, found_at = 0, -1  # records of a file that is compressed as one piece can share a position
             try:
                 stream.seek(start)
                 for record in _iterate(stream):
-                    last, is_read = start + record.stream_pos, False
-                    found = _read(record, f"{file.address}#w{last}", max_characters, skipped)
+                    same = same + 1 if found_at == start + record.stream_pos else 0
+                    last = found_at = start + record.stream_pos
+                    is_read = False
+                    found = _read(record, f"{file.address}#w{last}" + (f":{same}" if same else ""), max_characters, skipped)
                     is_read = True
                     if found is not None:
                         yield found
@@ -49,22 +52,29 @@ def read_warc(file: RawFile, max_characters: int | None, skipped: Counter) -> It
                 if not is_read:
                     yield faulty(f"{file.address}#w{last}")
             start = _next_record(stream, last + 1)
-            if start is None and is_read:  # nothing that could be read follows: the rest is one fault
-                yield faulty(f"{file.address}#w{_torn_end(stream, last) or last}")
+            if start is None and is_read and not (found is not None and found.fault):  # no record follows: the rest is one fault
+                torn = _torn_end(stream, last)
+                yield faulty(f"{file.address}#w{last + 1 if torn in (None, last) else torn}")
 
 
-def read_page_at(file: RawFile, offset: int, max_characters: int | None) -> Record:
-    """Return the record that begins at an offset; BadInput if none does any more."""
+def read_page_at(file: RawFile, position: str, max_characters: int | None) -> Record:
+    """Return the record at a position (`1200`, or `1200:2` in a file compressed as one piece); BadInput if it is not there any more."""
+    address = f"{file.address}#w{position}"
+    offset = int(position.partition(":")[0])
     with _open(file) as stream:
+        is_one_piece = ":" in position or (_is_gzip(stream) and not _is_gzip(stream, offset))
         stream.seek(offset)
         try:
-            for record in _iterate(stream):
-                if (found := _read(record, f"{file.address}#w{offset}", max_characters, Counter())) is not None:
+            for record in _iterate(stream) if not is_one_piece else ():
+                if (found := _read(record, address, max_characters, Counter())) is not None:
                     return found
                 break
         except OSError:
             stream.raw.check()
-    raise BadInput(f"no page begins at byte {offset} of {file.address} any more, or it is broken: the file was changed since it was read")
+    for found in read_warc(file, max_characters, Counter()) if is_one_piece else ():
+        if found.address == address and not found.fault:
+            return found
+    raise BadInput(f"no page begins at byte {position} of {file.address} any more, or it is broken: the file was changed since it was read")
 
 
 def _open(file: RawFile) -> io.BufferedReader:
@@ -136,8 +146,8 @@ def _next_record(stream: io.BufferedIOBase, start: int) -> int | None:
         position, tail = position + len(piece), window[-len(magic) + 1 :]
 
 
-def _is_gzip(stream: io.BufferedIOBase) -> bool:
-    stream.seek(0)
+def _is_gzip(stream: io.BufferedIOBase, offset: int = 0) -> bool:
+    stream.seek(offset)
     return stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
 
 

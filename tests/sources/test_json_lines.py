@@ -100,8 +100,8 @@ def test_a_file_of_no_bytes_has_no_records(tmp_path: Path, name: str):
 
 
 def test_a_bomb_of_gzip_is_read_in_bounded_memory(tmp_path: Path):
-    bomb = gzip.compress(b" " * 200_000_000 + b"\n" + THREE, 1)
-    assert len(bomb) < 2_000_000
+    bomb = gzip.compress(b" " * 60_000_000 + b"\n" + THREE, 1)
+    assert len(bomb) < 600_000
     own = source(write(tmp_path / "a.jsonl.gz", bomb))
     (unit,) = plan_units(own, pin_files(own), 1 << 30)
     tracemalloc.start()

@@ -105,3 +105,18 @@ def test_a_page_above_32_megabytes_is_too_long(tmp_path: Path):
 def test_a_page_nested_too_deeply_is_unreadable(tmp_path: Path):
     own = source(write(tmp_path / "a.warc", page(b"<div>" * 100_000) + PAGES[1]), "warc")
     assert pages_of(read(own, html="all_text")) == ["unreadable", "<p>page 1</p>"]
+
+
+def test_a_file_compressed_as_one_piece_is_read_and_its_records_are_found_again(tmp_path: Path):
+    own = source(write(tmp_path / "a.warc.gz", gzip.compress(b"".join(PAGES))), "warc")
+    records = read(own, html="all_text")
+    assert pages_of(records) == ["<p>page 0</p>", "<p>page 1</p>", "<p>page 2</p>"]
+    assert len({record.address for record in records}) == 3
+    assert [read_at(own, record.address) for record in records] == records
+
+
+def test_garbage_after_the_last_record_is_one_unreadable_record_after_it(tmp_path: Path):
+    own = source(write(tmp_path / "a.warc", PAGES[0] + b"garbage\r\n" * 50), "warc")
+    assert brief([record._replace(text="", html=None) for record in read(own, html="all_text")])[1:] == [
+        (f"w{len(PAGES[0])}", "[unreadable]")
+    ]
