@@ -45,7 +45,8 @@ def is_nested_too_deeply(html: bytes) -> bool:
     data = np.frombuffer(html, dtype=np.uint8)
     after = data[1:][data[:-1] == ord("<")]
     letters = (after | 32) - ord("a") < 26  # wraps below `a`
-    if int((letters.astype(np.int32) - (after == ord("/"))).cumsum().max(initial=0)) <= MAX_OPEN_ELEMENTS:
+    steps = letters.view(np.int8) - (after == ord("/")).view(np.int8)
+    if int(steps.cumsum(dtype=np.int32).max(initial=0)) <= MAX_OPEN_ELEMENTS:
         return False
     depth = 0
     for tag in _TAG.finditer(html):
