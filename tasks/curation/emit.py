@@ -18,12 +18,13 @@ from tasks.artifacts.documents import write_lines
 from tasks.artifacts.manifest import JSON
 from tasks.artifacts.slices import read_slice, write_slices
 from tasks.artifacts.store import Store
+from tasks.curation.cleaning import EDITS
 from tasks.curation.facts import measure
 from tasks.curation.paragraphs import REPEAT_ROW, settled, without_lines
 from tasks.curation.rate import hash_places, scores_of
 from tasks.curation.rules import REASONS
 from tasks.curation.shuffle import UnitWork, gather
-from tasks.curation.tagged import EDITS, SCHEMA, iterate_texts
+from tasks.curation.tagged import SCHEMA, iterate_texts
 from tasks.runtime.steps import Done, Output
 
 EXAMPLES = 10

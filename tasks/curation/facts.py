@@ -60,9 +60,10 @@ CLOSING_QUOTES = "\"”’'"
 _BASE = np.uint64(0xD1342543DE82EF95)
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _LONGEST_NGRAM = 10
+_CHUNK = 2048  # characters that are cut into words at once: what is known of them stays in the first-level cache
 _SLICE = 1 << 16  # characters that are turned into code points at once
-# what a character is, one bit each; _DOT: one of # . … that are counted on their own
-_SPACE, _ALPHABETIC, _ALPHANUMERIC, _STRIPPED, _DOT, _BULLET, _END, _CLOSING = (np.uint8(1 << bit) for bit in range(8))
+# what a character is, one bit each; `_cut` relies on the first two
+_SPACE, _ALPHABETIC, _ALPHANUMERIC, _STRIPPED, _BULLET, _END, _CLOSING = (np.uint8(1 << bit) for bit in range(7))
 (
     _BYTES, _CHARACTERS, _STRIPPED_CHARACTERS, _WORDS, _WORD_CHARACTERS, _HASHES, _ELLIPSES, _LINES, _BULLET_LINES, _ELLIPSIS_LINES,
     _ALPHABETIC_WORDS, _STOP_WORDS, _DUPLICATE_LINES, _LINE_CHARACTERS, _DUPLICATE_LINE_CHARACTERS, _PARAGRAPHS, _DUPLICATE_PARAGRAPHS,
@@ -82,7 +83,7 @@ def _flags() -> np.ndarray:
         elif letter.isspace():
             flags[point] = _SPACE
     for letters, flag in (
-        (string.punctuation + string.whitespace, _STRIPPED), ("#.…", _DOT), (BULLETS, _BULLET), (".!?", _END), (CLOSING_QUOTES, _CLOSING),
+        (string.punctuation + string.whitespace, _STRIPPED), (BULLETS, _BULLET), (".!?", _END), (CLOSING_QUOTES, _CLOSING),
     ):  # fmt: skip
         flags[[ord(letter) for letter in letters]] |= flag
     return flags
@@ -102,6 +103,131 @@ def _stops() -> np.ndarray:
 
 
 # --- kernels: code points to words, lines and paragraphs --------------------------------------------------------------------------
+
+
+@njit(cache=True)
+def _cut(codes, start, stop, flags, tallies, state, cuts, hashes, ends):
+    """Cut `codes[start:stop]` into white space and words by turns: the hash of each and where it ends.
+
+    Returns how many cuts are complete; the one after them is still open. Where a word ends cannot be predicted: nothing branches.
+    Indices are unsigned, since numba tests signed ones for being negative.
+    """
+    value, was_space, tally, one = state[0], state[1], state[2], np.uint64(1)
+    cut = np.uint64(cuts)
+    for i in range(np.uint64(start), np.uint64(stop)):
+        code = np.uint64(codes[i])
+        flag = np.uint64(flags[code])
+        is_space = flag & one
+        begins = is_space ^ was_space
+        was_space = is_space
+        cut += begins
+        # value * B + code, where the value of a new cut is 1, so that NULs at its beginning count
+        value = value * (_BASE & (begins - one)) + (code + (_BASE & (np.uint64(0) - begins)))
+        hashes[cut], ends[cut] = value, i + one
+        tally += tallies[flag]
+    state[0], state[1], state[2] = value, was_space, tally
+    return np.int64(cut)
+
+
+@njit(cache=True)
+def _newlines(codes, start, end):
+    count = 0
+    for i in range(start, end):
+        count += np.int64(codes[i] == 10)
+    return count
+
+
+@njit(cache=True)
+def _is_alphabetic(codes, start, end, flags):
+    for i in range(start, end):
+        if flags[codes[i]] & _ALPHABETIC:
+            return True
+    return False
+
+
+@njit(cache=True)
+def _count_line(codes, start, end, flags, short, row):
+    """Add a line, given without the white space around it, to the counts of lines."""
+    last = codes[end - 1]
+    row[_LINE_CHARACTERS] += end - start
+    row[_LONGEST_LINE] = max(row[_LONGEST_LINE], end - start)
+    row[_SHORT_LINES] += end - start < short
+    row[_BULLET_LINES] += (flags[codes[start]] & _BULLET) != 0
+    dots = end - start >= 3 and last == 46 and codes[end - 2] == 46 and codes[end - 3] == 46
+    row[_ELLIPSIS_LINES] += dots or last == 0x2026
+    after_end = end - start >= 2 and (flags[last] & _CLOSING) != 0 and (flags[codes[end - 2]] & _END) != 0
+    row[_END_LINES] += after_end or (flags[last] & _END) != 0
+
+
+@njit(cache=True)
+def _scan(codes, size, flags, tallies, short, words, reach, word_ends, lines, line_sizes, paragraphs, paragraph_sizes, row):
+    """Read a text once: fill the counts of `row`, hash its words, lines and paragraphs. `codes[size]` is a space.
+
+    reach[i]: characters of the words before word i. The hash of a line or paragraph takes in its words and what separates them.
+    """
+    hashes, ends = np.empty(_CHUNK + 4, dtype=np.uint64), np.empty(_CHUNK + 4, dtype=np.uint64)
+    state = np.array([1, 1, 0], dtype=np.uint64)  # the text begins in white space, which may be empty
+    hashes[0], ends[0], reach[0] = 1, 0, 0
+    line, paragraph, space = np.uint64(0), np.uint64(0), _BASE + np.uint64(32)
+    count, line_count, paragraph_count, line_start, paragraph_start, end, newlines, alphabetic, cuts = 0, 0, 0, 0, 0, 0, 0, 0, 0
+    for chunk in range(0, size + 1, _CHUNK):
+        cuts = _cut(codes, chunk, min(chunk + _CHUNK, size + 1), flags, tallies, state, cuts, hashes, ends)
+        for cut in range(0, cuts - 1, 2):
+            gap, start, word = hashes[cut], np.int64(ends[cut]), hashes[cut + 1]
+            word ^= word >> np.uint64(32)
+            line, paragraph = (line * _BASE + gap) * _BASE + word, (paragraph * _BASE + gap) * _BASE + word
+            if gap != space or count == 0:
+                breaks = _newlines(codes, end, start)
+                newlines += breaks
+                if count > 0 and breaks > 0:
+                    _count_line(codes, line_start, end, flags, short, row)
+                    line_sizes[line_count] = end - line_start
+                    line_count += 1
+                if count > 0 and breaks > 1:
+                    paragraph_sizes[paragraph_count] = end - paragraph_start
+                    paragraph_count += 1
+                if count == 0 or breaks > 0:
+                    line, line_start = word, start
+                if count == 0 or breaks > 1:
+                    paragraph, paragraph_start = word, start
+            lines[line_count], paragraphs[paragraph_count] = line, paragraph
+            end = np.int64(ends[cut + 1])
+            alphabetic += (flags[codes[start]] & _ALPHABETIC) != 0 or _is_alphabetic(codes, start, end, flags)
+            words[count], word_ends[count] = word, end
+            count += 1
+            reach[count] = reach[count - 1] + end - start
+        done = cuts - cuts % 2
+        hashes[0], ends[0] = hashes[done], ends[done]  # at most one complete cut is left, and the open one
+        hashes[1], ends[1] = hashes[done + 1], ends[done + 1]
+        cuts -= done
+    if count > 0:
+        _count_line(codes, line_start, end, flags, short, row)
+        line_sizes[line_count], paragraph_sizes[paragraph_count] = end - line_start, end - paragraph_start
+        line_count, paragraph_count = line_count + 1, paragraph_count + 1
+    tally = state[2] - tallies[flags[codes[size]]]
+    row[_STRIPPED_CHARACTERS], row[_ALPHANUMERICS] = tally & np.uint64(0xFFFFFFFF), tally >> np.uint64(32)
+    row[_NEWLINES], row[_ALPHABETIC_WORDS] = newlines + _newlines(codes, end, size), alphabetic
+    return count, line_count, paragraph_count
+
+
+@njit(cache=True)
+def _symbols(codes, size, row):
+    """Count what needs no words: UTF-8 bytes, hash symbols and ellipses. Counts of 32 bits, for eight at a time."""
+    more, hashes, ellipses, dots = np.uint32(0), np.uint32(0), np.uint32(0), np.uint32(0)
+    for i in range(size):
+        code = codes[i]
+        more = np.uint32(more + np.uint32(code > 0x7F) + np.uint32(code > 0x7FF) + np.uint32(code > 0xFFFF))
+        hashes = np.uint32(hashes + np.uint32(code == 35))
+        ellipses = np.uint32(ellipses + np.uint32(code == 0x2026))
+    for i in range(2, size):
+        dots = np.uint32(dots + np.uint32((codes[i] == 46) & (codes[i - 1] == 46) & (codes[i - 2] == 46)))
+    if dots > 0:  # few texts have any: only those are searched one by one
+        dots, run = 0, 0
+        for i in range(size):
+            run = run + 1 if codes[i] == 46 else 0
+            if run == 3:
+                dots, run = dots + 1, 0
+    row[_BYTES], row[_HASHES], row[_ELLIPSES] = size + np.int64(more), hashes, np.int64(ellipses) + np.int64(dots)
 
 
 @njit(cache=True)
@@ -126,80 +252,21 @@ def _stop_word(codes, start, end, flags, stops):
 
 
 @njit(cache=True)
-def _count_line(codes, start, end, flags, short, row):
-    """Add a line, given without the white space around it, to the counts of lines."""
-    last = codes[end - 1]
-    row[_LINE_CHARACTERS] += end - start
-    row[_LONGEST_LINE] = max(row[_LONGEST_LINE], end - start)
-    row[_SHORT_LINES] += end - start < short
-    row[_BULLET_LINES] += (flags[codes[start]] & _BULLET) != 0
-    dots = end - start >= 3 and last == 46 and codes[end - 2] == 46 and codes[end - 3] == 46
-    row[_ELLIPSIS_LINES] += dots or last == 0x2026
-    after_end = end - start >= 2 and (flags[last] & _CLOSING) != 0 and (flags[codes[end - 2]] & _END) != 0
-    row[_END_LINES] += after_end or (flags[last] & _END) != 0
-
-
-@njit(cache=True)
-def _scan(codes, size, flags, tallies, stops, short, words, reach, lines, line_sizes, paragraphs, paragraph_sizes, row):
-    """Read a text once: fill the counts of `row`, hash its words, lines and paragraphs. `codes[size]` is a space.
-
-    reach[i]: characters of the words before word i. The hash of a line or paragraph takes in its words and what separates them.
-    """
-    i, count, line_count, paragraph_count, line_start, paragraph_start, end = 0, 0, 0, 0, 0, 0, 0
-    newlines, hashes, ellipses, dots, last_dot, alphabetic, found = 0, 0, 0, 0, -2, 0, 0
-    line, paragraph, tally = np.uint64(0), np.uint64(0), np.uint64(0)
-    reach[0] = 0
-    while True:
-        gap, breaks = np.uint64(0), 0
-        while i < size and flags[codes[i]] & _SPACE:
-            breaks += codes[i] == 10
-            gap = gap * _BASE + np.uint64(codes[i])
-            tally += tallies[flags[codes[i]]]
-            i += 1
-        newlines += breaks
-        if count > 0 and (breaks > 0 or i == size):
-            lines[line_count], line_sizes[line_count] = line, end - line_start
-            line_count += 1
-            _count_line(codes, line_start, end, flags, short, row)
-        if count > 0 and (breaks > 1 or i == size):
-            paragraphs[paragraph_count], paragraph_sizes[paragraph_count] = paragraph, end - paragraph_start
-            paragraph_count += 1
-        if i == size:
-            break
-        if count == 0 or breaks > 0:
-            line_start = i
-        if count == 0 or breaks > 1:
-            paragraph_start = i
-        start, word, seen = i, np.uint64(1), np.uint8(0)
-        while True:
-            code = codes[i]
-            flag = flags[code]
-            if flag & _SPACE:
+def _count_stop_words(codes, count, flags, stops, reach, word_ends, numbers, places, row):
+    """Look at the first occurrence of every word, until all stop words are found."""
+    distinct, found, everything = 0, 0, (1 << stops.size) - 1
+    for i in range(count):
+        places[distinct] = i
+        distinct += numbers[i] == distinct
+    for j in range(distinct):
+        i = np.int64(places[j])
+        end, size = np.int64(word_ends[i]), reach[i + 1] - reach[i]
+        if size < 5 or (flags[codes[end - 1]] | flags[codes[end - size]]) & _STRIPPED:
+            found |= _stop_word(codes, end - size, end, flags, stops)
+            if found == everything:
                 break
-            word = word * _BASE + np.uint64(code)  # it began as 1, so that its length counts even where it begins with NULs
-            seen |= flag
-            tally += tallies[flag]
-            if flag & _DOT:
-                hashes += code == 35
-                dots = 0 if code != 46 else dots + 1 if last_dot == i - 1 and dots < 3 else 1
-                last_dot = i
-                ellipses += dots == 3 or code == 0x2026
-            i += 1
-        end = i
-        word ^= word >> np.uint64(32)
-        words[count] = word
-        count += 1
-        reach[count] = reach[count - 1] + end - start
-        alphabetic += (seen & _ALPHABETIC) != 0
-        if found != 255 and (end - start < 5 or seen & _STRIPPED):
-            found |= _stop_word(codes, start, end, flags, stops)
-        line = word if start == line_start else (line * _BASE + gap) * _BASE + word
-        paragraph = word if start == paragraph_start else (paragraph * _BASE + gap) * _BASE + word
-    row[_STRIPPED_CHARACTERS], row[_ALPHANUMERICS] = tally & np.uint64(0xFFFFFFFF), tally >> np.uint64(32)
-    row[_HASHES], row[_ELLIPSES], row[_NEWLINES], row[_ALPHABETIC_WORDS] = hashes, ellipses, newlines, alphabetic
     for bit in range(stops.size):
         row[_STOP_WORDS] += (found >> bit) & 1
-    return count, line_count, paragraph_count
 
 
 # --- kernels: repetitions ---------------------------------------------------------------------------------------------------------
@@ -263,7 +330,8 @@ def _covered(n, count, reach, places, numbers):
 @njit(cache=True)
 def _keep_repeated(n, count, distinct, reach, places, numbers, times):
     """Keep the n-grams that occur more than once; return how many places they have, and the characters of the most frequent one."""
-    times[:distinct] = 0
+    for number in range(distinct):
+        times[number] = 0
     for i in range(count):
         times[numbers[i]] += 1
     kept, best = 0, 0
@@ -290,24 +358,15 @@ def _pair(count, places, numbers, keys):
 
 
 @njit(cache=True)
-def _utf8_bytes(codes, size):
-    total = size
-    for i in range(size):
-        code = codes[i]
-        total += np.int64(code > 0x7F) + np.int64(code > 0x7FF) + np.int64(code > 0xFFFF)
-    return total
-
-
-@njit(cache=True)
-def _fill(codes, size, is_ascii, flags, tallies, stops, short, hashes, sizes, marks, slots, base, row):
+def _fill(codes, size, flags, tallies, stops, short, hashes, sizes, marks, slots, base, row):
     """Fill a row of facts about the text `codes[:size]`; returns the base of the next use of the slots.
 
     hashes: of words, lines, paragraphs; keys by number. sizes: reach of words, lengths of lines and paragraphs. marks: places, numbers, times.
     """
     words, lines, paragraphs = _scan(
-        codes, size, flags, tallies, stops, short, hashes[0], sizes[0], hashes[1], sizes[1], hashes[2], sizes[2], row
+        codes, size, flags, tallies, short, hashes[0], sizes[0], marks[2], hashes[1], sizes[1], hashes[2], sizes[2], row
     )
-    row[_BYTES] = size if is_ascii else _utf8_bytes(codes, size)
+    _symbols(codes, size, row)
     row[_CHARACTERS], row[_WORDS], row[_WORD_CHARACTERS] = size, words, sizes[0, words]
     row[_LINES], row[_PARAGRAPHS] = lines, paragraphs
     places, numbers, times, known = marks[0], marks[1], marks[2], hashes[3]
@@ -315,16 +374,18 @@ def _fill(codes, size, is_ascii, flags, tallies, stops, short, hashes, sizes, ma
     row[_DUPLICATE_LINES], row[_DUPLICATE_LINE_CHARACTERS] = copies, length
     copies, length, base = _duplicates(hashes[2], sizes[2], paragraphs, numbers, known, slots, base)
     row[_DUPLICATE_PARAGRAPHS], row[_DUPLICATE_PARAGRAPH_CHARACTERS] = copies, length
-    for place in range(words):
-        places[place] = place
     count = words
     for n in range(1, _LONGEST_NGRAM + 1):
         if n > 1:
             count = _pair(count, places, numbers, hashes[0])
-        if count < 2:
+        if count < 1:
             break
         distinct = _number(hashes[0], count, numbers, known, slots, base)
         base += distinct
+        if n == 1:
+            _count_stop_words(codes, words, flags, stops, sizes[0], times, numbers, places, row)
+            for place in range(words):
+                places[place] = place
         if n > 4:
             row[_DUPLICATE_5 + n - 5] = _covered(n, count, sizes[0], places, numbers)
         count, top = _keep_repeated(n, count, distinct, sizes[0], places, numbers, times)
@@ -339,7 +400,7 @@ def _fill(codes, size, is_ascii, flags, tallies, stops, short, hashes, sizes, ma
 def measure(texts: list[str], short_line_characters: int = 30) -> np.ndarray:
     """Measure the facts of a batch of texts; float64[texts, FACTS]. Lines below `short_line_characters` characters are short."""
     longest = max((len(text) for text in texts), default=0)
-    most_words = longest // 2 + 1
+    most_words = longest // 2 + 2
     codes = np.empty(longest + 1, dtype=np.uint32)
     hashes, sizes = np.empty((4, most_words), dtype=np.uint64), np.empty((3, most_words + 1), dtype=np.int64)
     marks = np.empty((3, most_words), dtype=np.uint32)
@@ -355,7 +416,7 @@ def measure(texts: list[str], short_line_characters: int = 30) -> np.ndarray:
             slots.fill(0)
             base = 1
         base = _fill(
-            codes, len(text), text.isascii(), _flags(), _tallies(), _stops(), short_line_characters, hashes, sizes, marks, slots,
+            codes, len(text), _flags(), _tallies(), _stops(), short_line_characters, hashes, sizes, marks, slots,
             np.uint64(base), row,
         )  # fmt: skip
     return facts

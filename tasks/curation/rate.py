@@ -12,10 +12,11 @@ import numpy as np
 from recipes.curation import Curation, TrainClassifier
 from tasks.artifacts.manifest import JSON
 from tasks.artifacts.store import Store
+from tasks.curation.cleaning import EDITS
 from tasks.curation.quality import Classifier, ScoreHistogram, train_classifier
 from tasks.curation.rules import REASONS, decide
 from tasks.curation.shuffle import UnitWork
-from tasks.curation.tagged import EDITS, SCHEMA, iterate_texts, read_columns
+from tasks.curation.tagged import SCHEMA, iterate_texts, read_columns
 from tasks.runtime.steps import Done, Output
 
 LESSON_CHARACTERS = 10_000  # of a document that teaches the classifier: a book is not to outweigh a hundred pages

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import xxhash
 
 from tasks.artifacts.documents import document_id
+from tasks.curation.cleaning import EDITS
 from tasks.curation.facts import FACTS
 
 BATCH_CHARACTERS, BATCH_DOCUMENTS = 4_000_000, 2_000
-EDITS = ("lines_removed", "masked_email", "masked_ip", "masked_phone", "masked_key")
 STRINGS = ("id", "raw", "fault", "url", "licences", "programming_language", "language", "benchmark_item")
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in STRINGS]

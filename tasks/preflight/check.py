@@ -1,5 +1,7 @@
 """A recipe to the certainty that its run can start: every input found and pinned, every size dividing, before anything is spent."""
 
+from itertools import islice
+
 from recipes.curation import DERIVED, Curation, Source
 from recipes.errors import BadInput
 from recipes.schema import Recipe
@@ -11,6 +13,8 @@ from tasks.sft.chats import check_chats
 from tasks.sources.files import find_files, fingerprint
 from tasks.sources.records import read_unit
 from tasks.sources.units import PinnedFile, Unit, pin_files
+
+FIRST_RECORDS = 1000  # of a file, in which a readable one must be
 
 
 def check_recipe(recipe: Recipe, profile_name: str, store_root: str) -> None:
@@ -28,12 +32,25 @@ def check_recipe(recipe: Recipe, profile_name: str, store_root: str) -> None:
     for source in recipe.curation.sources:
         if source.format not in DERIVED:
             _check_first_record(recipe.curation, source)
+    check_models(recipe.curation)
     check_chats(recipe.sft)
     if recipe.tokenization.load is not None:
         from tasks.tokenization.sentencepiece_model import load_given, open_model
 
         open_model(load_given(recipe.tokenization.load), recipe.tokenization.vocabulary_size)
     _check_store(store_root)
+
+
+def check_models(section: Curation) -> None:
+    """Check that everything curation reads besides raw data is there; BadInput names what is missing."""
+    for location, wanted_by in (
+        (section.blocked_urls, "curation.blocked_urls"),
+        (section.decontamination and section.decontamination.location, "curation.decontamination"),
+        (section.language_model and section.language_model.location, "curation.language_model"),
+        (section.quality and section.quality.load and section.quality.load.location, "curation.quality"),
+    ):
+        if location:
+            find_files(location, wanted_by)
 
 
 def _divides(units: int, workers: int, what: str, field: str) -> None:
@@ -52,7 +69,8 @@ def _check_first_record(section: Curation, source: Source) -> None:
         files = [PinnedFile(file.path, file.address, 0, "") for file in found]
     for file in files:
         try:
-            if any(True for _ in read_unit(source, section.rules_of(source), Unit(source.name, (file,)))):
+            records = islice(read_unit(source, section.rules_of(source), Unit(source.name, (file,))), FIRST_RECORDS)
+            if any(not record.fault for record in records):
                 return
         except BadInput:
             raise
@@ -61,7 +79,10 @@ def _check_first_record(section: Curation, source: Source) -> None:
                 f"source {source.name!r}: {file.path} cannot be read as {source.format} ({type(error).__name__}: {str(error)[:120]}): "
                 "check the file and the source's format"
             ) from None
-    raise BadInput(f"source {source.name!r} is empty: none of its {len(files)} files at {source.location!r} holds a record")
+    raise BadInput(
+        f"source {source.name!r} has no readable record among the first {FIRST_RECORDS} of each of its {len(files)} files at {source.location!r}: "
+        f"check its format ({source.format}), its fields (text is {source.fields.text!r}) and its `where`"
+    )
 
 
 def _check_store(root: str) -> None:

@@ -50,6 +50,7 @@ RAY_SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",  # a dead head is noticed in seconds; the run is started again and goes on
 }
 
 

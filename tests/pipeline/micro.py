@@ -14,8 +14,10 @@ def micro_recipe(folder: Path, **sft_changes) -> Path:
     recipe["name"] = "micro"
     sources = {source["name"]: source for source in recipe["curation"]["sources"]}
     sources["python_library"]["location"] = "stdlib:[a-e]*.py"
-    sources["planted"]["plants"] |= {"of": ["python_library"], "exact_copies": 5, "near_copies": 5, "junk": 9}
-    recipe["curation"]["sources"] = [sources[name] for name in ("python_topics", "python_library", "planted")]
+    sources["planted"]["plants"] |= {"of": ["python_library"], "exact_copies": 5, "near_copies": 5, "junk": 12}
+    sources["debris"]["plants"]["junk"] = 40
+    recipe["curation"]["sources"] = [sources[name] for name in ("python_topics", "python_library", "planted", "debris")]
+    recipe["curation"]["quality"]["train"] |= {"positive": ["python_topics"], "epochs": 10}
     recipe["tokenization"] |= {"vocabulary_size": 512, "held_out_fraction": 0.1}
     recipe["tokenization"]["train"]["sample_characters"] = 300_000
     recipe["model"] |= {"vocabulary_size": 512, "hidden_size": 32, "intermediate_size": 64, "layers": 2, "head_size": 8}

@@ -46,8 +46,8 @@ def test_the_recipe_that_these_tests_break_is_valid():
         ("pretraining.stages.2.tokens", 1000, ["'stage3'", "1000", "less than one batch", "4194304"]),
         ("pretraining.stages.0.mixture", [], ["'stage1'", "mixture is empty", "list at least one source"]),
         ("pretraining.stages.0.mixture.0.source", "comon_crawl", ["'stage1'", "'comon_crawl'", "curation.sources: algebraic_stack"]),
-        ("pretraining.stages.1.mixture.1.source", "common_crawl", ["'stage2'", "appears twice", "merge its entries"]),
-        ("pretraining.stages.0.mixture.0.portion", [0.5, 0.5], ["[0.5, 0.5]", "'common_crawl'", "is empty", "from below to"]),
+        ("pretraining.stages.1.mixture.1.source", "slimpajama_cc", ["'stage2'", "appears twice", "merge its entries"]),
+        ("pretraining.stages.0.mixture.0.portion", [0.5, 0.5], ["[0.5, 0.5]", "'slimpajama_cc'", "is empty", "from below to"]),
         ("pretraining.stages.1.name", "stage1", ["stage names must be unique", "stage1"]),
         ("pretraining.schedule.decay_from_stage", "stage4", ["'stage4'", "not a stage", "choose one of stage1, stage2, stage3"]),
         ("pretraining.schedule.warmup_fraction", 0.1, ["exactly one", "warmup_steps", "warmup_fraction"]),
@@ -55,11 +55,11 @@ def test_the_recipe_that_these_tests_break_is_valid():
         ("pretraining.schedule.form", "cosine", ["decay_form", "wsd"]),
         ("tokenization.vocabulary_size", 32_000, ["32000", "256000", "one row for each token", "make them equal"]),
         ("tokenization.load", None, ["exactly one of `train`", "`load`"]),
-        ("curation.sources", [], ["curation.sources is empty", "list at least one source"]),
-        ("curation.sources.1.name", "common_crawl", ["unique", "common_crawl"]),
-        ("curation.sources.1.format", "planted", ["'c4'", "plants", "planted"]),
+        ("curation.sources", [], ["no source of role `corpus`", "list at least one"]),
+        ("curation.sources.1.name", "slimpajama_cc", ["unique", "slimpajama_cc"]),
+        ("curation.sources.1.format", "planted", ["'dolma_cc'", "plants", "planted"]),
         # 9 bands * 15 rows = 135 > 128
-        ("curation.near_duplicates", NINE_BY_FIFTEEN, ["9 x rows 15 = 135", "permutations 128", "lower bands or rows"]),
+        ("curation.near_duplicates", {"text": NINE_BY_FIFTEEN}, ["9 x rows 15 = 135", "permutations 128", "lower bands or rows"]),
         ("model.kv_heads", 3, ["heads 16", "kv_heads 3", "equal groups"]),
         ("model.head_size", 127, ["127", "odd", "rotate pairs"]),
         ("model.sliding_window", 4096, ["llama", "sliding_window", "set it to null or use family `mistral`"]),
@@ -86,7 +86,7 @@ def test_a_misspelt_key_is_answered_with_the_one_that_was_meant():
 
 @pytest.mark.parametrize(
     "path",
-    ["seed", "model.rope_theta", "pretraining.optimizer.eps", "pretraining.stages.1.optimizer_state", "curation.min_quality",
+    ["seed", "model.rope_theta", "pretraining.optimizer.eps", "pretraining.stages.1.optimizer_state", "curation.rules.web.min_characters",
      "sft.template", "pretraining.stages.0.mixture.0.max_epochs", "tokenization.bos_per_document", "curation.near_duplicates", "fidelity"],
 )  # fmt: skip
 def test_a_field_that_decides_the_weights_has_no_default(path):

@@ -1,0 +1,112 @@
+"""Curation on Ray: the same bytes at any number of workers, after any kill, on a disk or on an S3 server; and in bounded memory."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.curation.corpora import family_of_copies, section, write_jsonl
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    """Write a section over 2 MB of families of copies in several files, a damaged one among them."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for number in range(4):
+        write_jsonl(folder / f"{number}.jsonl", [*([text] for text in family_of_copies(number, 250)), "{broken"])
+    curation = section([{"name": "a", "location": str(folder / "*.jsonl")}], duplicate_paragraphs=None)
+    (folder / "section.json").write_text(curation.model_dump_json())
+    return folder / "section.json"
+
+
+def command(corpus: Path, store: str, workers: int, result: Path) -> list[str]:
+    return [sys.executable, "-m", "tests.curation.drill", str(corpus), store, str(workers), "100000", str(result)]
+
+
+def curated(corpus: Path, store: str, workers: int, folder: Path, **variables: str) -> dict:
+    """Run a curation to its end."""
+    done = subprocess.run(command(corpus, store, workers, folder / "result.json"), cwd=ROOT, capture_output=True, text=True, env=os.environ | variables)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return json.loads((folder / "result.json").read_text())
+
+
+def finished_items(store: Path) -> dict[Path, int]:
+    """Return the records of finished items and when each was written."""
+    return {path: path.stat().st_mtime_ns for path in store.rglob("done.json")}
+
+
+def processes(name: str, session: int) -> list[int]:
+    """Return processes of a session whose command line begins with or contains a name."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\x00", b" ").decode(errors="replace")
+                if name in line and os.getsid(int(entry.name)) == session:
+                    found.append(int(entry.name))
+            except (OSError, ValueError):
+                continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus, tmp_path_factory) -> dict:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return curated(corpus, str(folder / "store"), 0, folder)
+
+
+def same(one: dict, other: dict) -> bool:
+    return all(one[key] == other[key] for key in ("counts", "details", "files"))
+
+
+def test_two_workers_make_the_same_bytes_as_none(corpus, undisturbed, tmp_path):
+    assert undisturbed["made"]["tag"] > 10 and undisturbed["counts"]["documents_kept"] < undisturbed["counts"]["documents_in"]
+    assert same(curated(corpus, str(tmp_path / "store"), 2, tmp_path), undisturbed)
+
+
+@pytest.mark.parametrize("victim", ["worker", "head", "driver"])
+def test_a_kill_costs_only_what_was_being_made(corpus, undisturbed, tmp_path, victim: str):
+    chance = random.Random(victim)
+    store = tmp_path / "store"
+    process = subprocess.Popen(
+        command(corpus, str(store), 2, tmp_path / "result.json"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )  # fmt: skip
+    try:
+        when = chance.randrange(2, 40)
+        while len(finished_items(store)) < when and process.poll() is None:
+            time.sleep(0.02)
+        names = {"worker": "ray::make_item", "head": "gcs_server"}
+        victims = [process.pid]
+        while victim != "driver" and not (victims := processes(names[victim], process.pid)) and process.poll() is None:
+            time.sleep(0.005)
+        assert process.poll() is None, "the drill ended before the kill"
+        before = finished_items(store)
+        os.kill(victims[0], signal.SIGKILL)
+        process.wait(timeout=240)
+    finally:
+        for pid in processes("", process.pid):
+            os.kill(pid, signal.SIGKILL)
+    assert (process.returncode == 0) == (victim == "worker")
+    again = curated(corpus, str(store), 2, tmp_path)
+    assert same(again, undisturbed)
+    assert {path: finished_items(store)[path] for path in before} == before
+    assert sum(again["made"].values()) <= sum(undisturbed["made"].values()) - len(before) or victim == "worker"
+
+
+def test_an_s3_server_holds_the_steps_as_well_as_a_disk(corpus, undisturbed, tmp_path):
+    from infra.local.services import start_s3, stop
+
+    server, variables = start_s3(tmp_path / "s3")
+    try:
+        assert same(curated(corpus, variables["REYNARD_STORE"] + "/curation", 2, tmp_path, **variables), undisturbed)
+    finally:
+        stop(server)
