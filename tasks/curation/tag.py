@@ -80,10 +80,18 @@ def short_line_characters(rules: Rules) -> int:
 
 def tag_unit(store: Store, work: TagWork, output: Output) -> JSON:
     """Tag a unit: the step's function. Return counts of documents, characters, faults and skipped rows."""
+    load_kernels(work)
     counts = run_isolated(lambda watch: _tag(store, work, output.scratch, watch), DOCUMENT_SECONDS)
     for name in ("text.parquet", "attributes.parquet"):
         output.add(output.scratch / name, name)
     return counts
+
+
+def load_kernels(work: TagWork) -> None:
+    """Load the compiled kernels in this process, from which every child has them for nothing."""
+    measure(["a word"])
+    if work.near:
+        near_keys(["a word"], work.near)
 
 
 def _tag(store: Store, work: TagWork, folder: Path, watch: Watch) -> JSON:
