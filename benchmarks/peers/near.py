@@ -140,7 +140,7 @@ def datatrove(task: Task) -> dict:
     rule = task.settings
     config = MinhashConfig(
         n_grams=rule["shingle_length"], num_buckets=rule["bands"], hashes_per_bucket=rule["rows"],
-        hash_config=HashConfig(precision=64, hash_fc="sha1"),  # its xxhash fails with xxhash 4
+        hash_config=HashConfig(precision=64),
     )  # fmt: skip
     folder, kept = task.scratch, 0
     load_word_tokenizer("eng").word_tokenize("warm up")
