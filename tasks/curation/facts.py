@@ -13,6 +13,7 @@ Kernels call only kernels of this file: numba's cache looks at one file's date, 
 
 import functools
 import string
+from collections.abc import Iterator
 
 import numpy as np
 from numba import njit
@@ -61,9 +62,9 @@ _BASE = np.uint64(0xD1342543DE82EF95)
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _LONGEST_NGRAM = 10
 _CHUNK = 2048  # characters that are cut into words at once: what is known of them stays in the first-level cache
-_SLICE = 1 << 16  # characters that are turned into code points at once
+_SLICE = 1 << 15  # characters of short texts that are measured together
 # what a character is, one bit each; `_cut` relies on the first two
-_SPACE, _ALPHABETIC, _ALPHANUMERIC, _STRIPPED, _BULLET, _END, _CLOSING = (np.uint8(1 << bit) for bit in range(7))
+_SPACE, _ALPHABETIC, _ALPHANUMERIC, _STRIPPED, _BULLET, _END, _CLOSING, _STOP_INITIAL = (np.uint8(1 << bit) for bit in range(8))
 (
     _BYTES, _CHARACTERS, _STRIPPED_CHARACTERS, _WORDS, _WORD_CHARACTERS, _HASHES, _ELLIPSES, _LINES, _BULLET_LINES, _ELLIPSIS_LINES,
     _ALPHABETIC_WORDS, _STOP_WORDS, _DUPLICATE_LINES, _LINE_CHARACTERS, _DUPLICATE_LINE_CHARACTERS, _PARAGRAPHS, _DUPLICATE_PARAGRAPHS,
@@ -82,10 +83,12 @@ def _flags() -> np.ndarray:
             flags[point] = _ALPHANUMERIC | (_ALPHABETIC if letter.isalpha() else 0)
         elif letter.isspace():
             flags[point] = _SPACE
+    initials = "".join(word[0] + word[0].upper() for word in STOP_WORDS)
     for letters, flag in (
         (string.punctuation + string.whitespace, _STRIPPED), (BULLETS, _BULLET), (".!?", _END), (CLOSING_QUOTES, _CLOSING),
+        (initials, _STOP_INITIAL),
     ):  # fmt: skip
-        flags[[ord(letter) for letter in letters]] |= flag
+        flags[[ord(letter) for letter in sorted(set(letters))]] |= flag
     return flags
 
 
@@ -139,10 +142,9 @@ def _newlines(codes, start, end):
 
 @njit(cache=True)
 def _is_alphabetic(codes, start, end, flags):
-    for i in range(start, end):
-        if flags[codes[i]] & _ALPHABETIC:
-            return True
-    return False
+    while start < end and not flags[codes[start]] & _ALPHABETIC:
+        start += 1
+    return start < end
 
 
 @njit(cache=True)
@@ -160,16 +162,18 @@ def _count_line(codes, start, end, flags, short, row):
 
 
 @njit(cache=True)
-def _scan(codes, size, flags, tallies, short, words, reach, word_ends, lines, line_sizes, paragraphs, paragraph_sizes, row):
+def _scan(codes, size, flags, tallies, short, words, reach, word_ends, lines, line_sizes, paragraphs, paragraph_sizes, cutting, row):
     """Read a text once: fill the counts of `row`, hash its words, lines and paragraphs. `codes[size]` is a space.
 
     reach[i]: characters of the words before word i. The hash of a line or paragraph takes in its words and what separates them.
     """
-    hashes, ends = np.empty(_CHUNK + 4, dtype=np.uint64), np.empty(_CHUNK + 4, dtype=np.uint64)
-    state = np.array([1, 1, 0], dtype=np.uint64)  # the text begins in white space, which may be empty
+    hashes, ends, state = cutting[0], cutting[1], cutting[2]
+    state[0], state[1], state[2] = 1, 1, 0  # the text begins in white space, which may be empty
     hashes[0], ends[0], reach[0] = 1, 0, 0
+    zero = np.int64(0)  # not the literal: numba would compile what it is passed to for the literal, and then for a number
     line, paragraph, space = np.uint64(0), np.uint64(0), _BASE + np.uint64(32)
-    count, line_count, paragraph_count, line_start, paragraph_start, end, newlines, alphabetic, cuts = 0, 0, 0, 0, 0, 0, 0, 0, 0
+    count, line_count, paragraph_count, line_start, paragraph_start, end = zero, zero, zero, zero, zero, zero
+    newlines, alphabetic, cuts = zero, zero, zero
     for chunk in range(0, size + 1, _CHUNK):
         cuts = _cut(codes, chunk, min(chunk + _CHUNK, size + 1), flags, tallies, state, cuts, hashes, ends)
         for cut in range(0, cuts - 1, 2):
@@ -239,32 +243,36 @@ def _stop_word(codes, start, end, flags, stops):
         end -= 1
     if end - start < 2 or end - start > 4:
         return 0
-    word = np.uint32(0)
-    for i in range(end - 1, start - 1, -1):
-        letter = codes[i] | np.uint32(32)
-        if letter < 97 or letter > 122:
-            return 0
-        word = np.uint32((word << np.uint32(8)) | letter)
+    size = np.uint32(end - start)
+    third, fourth = codes[min(start + 2, end - 1)], codes[min(start + 3, end - 1)]
+    if (codes[start] | codes[start + 1] | third | fourth) > 127:
+        return 0
+    word = codes[start] | (codes[start + 1] << np.uint32(8)) | (third << np.uint32(16)) | (fourth << np.uint32(24))
+    word = (word | np.uint32(0x20202020)) & (np.uint32(0xFFFFFFFF) >> (np.uint32(8) * (np.uint32(4) - size)))  # lower case, cut off
+    found = 0
     for number in range(stops.size):
-        if word == stops[number]:
-            return 1 << number
-    return 0
+        found |= np.int64(np.uint32(word) == stops[number]) << number
+    return found
 
 
 @njit(cache=True)
 def _count_stop_words(codes, count, flags, stops, reach, word_ends, numbers, places, row):
-    """Look at the first occurrence of every word, until all stop words are found."""
-    distinct, found, everything = 0, 0, (1 << stops.size) - 1
+    """Look at the first occurrence of every word that may be a stop word, until all are found."""
+    distinct, likely, found, everything = 0, 0, 0, (1 << stops.size) - 1
     for i in range(count):
-        places[distinct] = i
-        distinct += numbers[i] == distinct
-    for j in range(distinct):
-        i = np.int64(places[j])
         end, size = np.int64(word_ends[i]), reach[i + 1] - reach[i]
-        if size < 5 or (flags[codes[end - 1]] | flags[codes[end - size]]) & _STRIPPED:
-            found |= _stop_word(codes, end - size, end, flags, stops)
-            if found == everything:
-                break
+        first, last = flags[codes[end - size]], flags[codes[end - 1]]
+        is_likely = ((size < 5) & ((first & _STOP_INITIAL) != 0)) | (((first | last) & _STRIPPED) != 0)
+        is_new = numbers[i] == distinct
+        places[likely] = i
+        likely += is_likely & is_new
+        distinct += is_new
+    for j in range(likely):
+        i = np.int64(places[j])
+        end = np.int64(word_ends[i])
+        found |= _stop_word(codes, end - (reach[i + 1] - reach[i]), end, flags, stops)
+        if found == everything:
+            break
     for bit in range(stops.size):
         row[_STOP_WORDS] += (found >> bit) & 1
 
@@ -358,22 +366,12 @@ def _pair(count, places, numbers, keys):
 
 
 @njit(cache=True)
-def _fill(codes, size, flags, tallies, stops, short, hashes, sizes, marks, slots, base, row):
-    """Fill a row of facts about the text `codes[:size]`; returns the base of the next use of the slots.
+def _ngrams(codes, words, flags, stops, hashes, reach, marks, slots, base, row):
+    """Fill the counts of stop words and of repeated n-grams from the hashes of the words; returns the next base.
 
-    hashes: of words, lines, paragraphs; keys by number. sizes: reach of words, lengths of lines and paragraphs. marks: places, numbers, times.
+    marks: places, numbers, times; before the times, where the words end.
     """
-    words, lines, paragraphs = _scan(
-        codes, size, flags, tallies, short, hashes[0], sizes[0], marks[2], hashes[1], sizes[1], hashes[2], sizes[2], row
-    )
-    _symbols(codes, size, row)
-    row[_CHARACTERS], row[_WORDS], row[_WORD_CHARACTERS] = size, words, sizes[0, words]
-    row[_LINES], row[_PARAGRAPHS] = lines, paragraphs
     places, numbers, times, known = marks[0], marks[1], marks[2], hashes[3]
-    copies, length, base = _duplicates(hashes[1], sizes[1], lines, numbers, known, slots, base)
-    row[_DUPLICATE_LINES], row[_DUPLICATE_LINE_CHARACTERS] = copies, length
-    copies, length, base = _duplicates(hashes[2], sizes[2], paragraphs, numbers, known, slots, base)
-    row[_DUPLICATE_PARAGRAPHS], row[_DUPLICATE_PARAGRAPH_CHARACTERS] = copies, length
     count = words
     for n in range(1, _LONGEST_NGRAM + 1):
         if n > 1:
@@ -383,40 +381,80 @@ def _fill(codes, size, flags, tallies, stops, short, hashes, sizes, marks, slots
         distinct = _number(hashes[0], count, numbers, known, slots, base)
         base += distinct
         if n == 1:
-            _count_stop_words(codes, words, flags, stops, sizes[0], times, numbers, places, row)
+            _count_stop_words(codes, words, flags, stops, reach, times, numbers, places, row)
             for place in range(words):
                 places[place] = place
         if n > 4:
-            row[_DUPLICATE_5 + n - 5] = _covered(n, count, sizes[0], places, numbers)
-        count, top = _keep_repeated(n, count, distinct, sizes[0], places, numbers, times)
+            row[_DUPLICATE_5 + n - 5] = _covered(n, count, reach, places, numbers)
+        count, top = _keep_repeated(n, count, distinct, reach, places, numbers, times)
         if 1 < n < 5:
             row[_TOP_2 + n - 2] = top
+    return base
+
+
+@njit(cache=True)
+def _fill(codes, starts, flags, tallies, stops, short, hashes, sizes, marks, slots, cutting, base, rows):
+    """Fill the rows of texts that lie one after the other in `codes`, each with a space behind it; returns the next base.
+
+    hashes: of words, lines, paragraphs; keys by number. sizes: reach of words, lengths of lines and paragraphs.
+    """
+    for i in range(rows.shape[0]):
+        text, row = codes[starts[i] : starts[i + 1]], rows[i]
+        size = text.size - 1
+        words, lines, paragraphs = _scan(
+            text, size, flags, tallies, short, hashes[0], sizes[0], marks[2], hashes[1], sizes[1], hashes[2], sizes[2], cutting, row
+        )
+        _symbols(text, size, row)
+        row[_CHARACTERS], row[_WORDS], row[_WORD_CHARACTERS] = size, words, sizes[0, words]
+        row[_LINES], row[_PARAGRAPHS] = lines, paragraphs
+        copies, length, base = _duplicates(hashes[1], sizes[1], lines, marks[1], hashes[3], slots, base)
+        row[_DUPLICATE_LINES], row[_DUPLICATE_LINE_CHARACTERS] = copies, length
+        copies, length, base = _duplicates(hashes[2], sizes[2], paragraphs, marks[1], hashes[3], slots, base)
+        row[_DUPLICATE_PARAGRAPHS], row[_DUPLICATE_PARAGRAPH_CHARACTERS] = copies, length
+        base = _ngrams(text, words, flags, stops, hashes, sizes[0], marks, slots, base, row)
     return base
 
 
 # --- the function others call -----------------------------------------------------------------------------------------------------
 
 
+def _groups(texts: list[str]) -> Iterator[tuple[int, int]]:
+    """Yield ranges of texts that are measured by one call: short ones together, since a call costs as much as a kilobyte."""
+    first, characters = 0, 0
+    for i, text in enumerate(texts):
+        if i > first and characters + len(text) > _SLICE:
+            yield first, i
+            first, characters = i, 0
+        characters += len(text)
+    if texts:
+        yield first, len(texts)
+
+
+def _codes(text: str) -> np.ndarray:
+    """Return a text's code points; a long text's slice by slice, so that it is not held three times over."""
+    encoding, unit = ("ascii", np.uint8) if text.isascii() else ("utf-32-le", np.uint32)
+    codes = np.empty(len(text), dtype=np.uint32)
+    for start in range(0, len(text), 2 * _SLICE):
+        piece = text[start : start + 2 * _SLICE]
+        codes[start : start + len(piece)] = np.frombuffer(piece.encode(encoding, "surrogatepass"), dtype=unit)
+    return codes
+
+
 def measure(texts: list[str], short_line_characters: int = 30) -> np.ndarray:
     """Measure the facts of a batch of texts; float64[texts, FACTS]. Lines below `short_line_characters` characters are short."""
-    longest = max((len(text) for text in texts), default=0)
-    most_words = longest // 2 + 2
-    codes = np.empty(longest + 1, dtype=np.uint32)
+    most_words = max((len(text) for text in texts), default=0) // 2 + 2
     hashes, sizes = np.empty((4, most_words), dtype=np.uint64), np.empty((3, most_words + 1), dtype=np.int64)
-    marks = np.empty((3, most_words), dtype=np.uint32)
+    marks, cutting = np.empty((3, most_words), dtype=np.uint32), np.empty((3, _CHUNK + 4), dtype=np.uint64)
     slots, base = np.zeros(1 << (2 * most_words).bit_length(), dtype=np.uint64), 1
     facts = np.zeros((len(texts), len(FACTS)), dtype=np.float64)
-    for text, row in zip(texts, facts, strict=True):
-        encoding, unit = ("ascii", np.uint8) if text.isascii() else ("utf-32-le", np.uint32)
-        for start in range(0, len(text), _SLICE):
-            piece = text if len(text) <= _SLICE else text[start : start + _SLICE]
-            codes[start : start + len(piece)] = np.frombuffer(piece.encode(encoding, "surrogatepass"), dtype=unit)
-        codes[len(text)] = ord(" ")  # ends the last word
+    for first, last in _groups(texts):
+        codes = _codes(" ".join(texts[first:last]) + " ")
+        starts = np.cumsum([0, *(len(text) + 1 for text in texts[first:last])], dtype=np.int64)
         if base > 1 << 31:  # numbers have 32 bits
             slots.fill(0)
             base = 1
         base = _fill(
-            codes, len(text), _flags(), _tallies(), _stops(), short_line_characters, hashes, sizes, marks, slots,
-            np.uint64(base), row,
+            codes, starts, _flags(), _tallies(), _stops(), short_line_characters, hashes, sizes, marks, slots, cutting,
+            np.uint64(base), facts[first:last],
         )  # fmt: skip
     return facts

@@ -13,9 +13,11 @@ from tasks.curation.facts import FACTS, measure
 
 BULLETS = tuple("•‣▶◀◦■□▪▫–-*")
 NASTY = [
-    "", " ", "\n", " \u2003\n\u00a0", "a", "\x00", "\x00a a \x00a", "one\r\ntwo\r\n\r\nthree", "\x1cx\x1dy\x85z\u3000w", "....", "......", ".. .", "#.#..#...#…...",
+    "", " ", "\n", " \u2003\n\u00a0", "a", "\x00", "\x00a a \x00a", "one\r\ntwo\r\n\r\nthree", "\x1cx\x1dy\x85z\u3000w", "....",
+    "......", ".. .", "#.#..#...#…...",
     "a b a b a b a b a b a b a b", "x " * 50, "same\n same \nsame\n\nsame\n \nsame", "q\n\n\nq\n\n q\n", "He said 'stop.' \"Go!\"\nNo”\nYes?”\n.",
-    "\u0660\u0661 ² ½ Ⅷ", "\ud800 lone", "中文。中文。\n中文。", "THE, 'be' (to) -of- and... that! have? WITH", "the\u2019 be. wiTh\u212a", "l" * 300, "…\n… \na…",
+    "\u0660\u0661 ² ½ Ⅷ", "\ud800 lone", "中文。中文。\n中文。", "THE, 'be' (to) -of- and... that! have? WITH", "the\u2019 be. wiTh\u212a", "l" * 300,
+    "…\n… \na…",
     "- a\n* b\n– c\n-", "a\vb\fc", "\u2028a\u2028\n\u2029b", "\ufeffthe the", "one two three four five one two three four five one two three four five",
     "a b c a b c a b c", "aa b aa b ccccc ddddd ccccc ddddd", "\U0001f600\U0001f600 \U0001f600",
 ]  # fmt: skip
