@@ -5,7 +5,7 @@ each compressed with zstd. A reader fetches the table and one piece, and believe
 altered file is an error, never wrong data.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +51,39 @@ def read_slice(store: Store, key: str, partitions: int, partition: int) -> bytes
 
 def _table_bytes(partitions: int) -> int:
     return 16 + _ROW.itemsize * partitions + 8
+
+
+class Spool:
+    """Collects pieces that are too much for memory: rows are added to any partition, and come out partition by partition."""
+
+    def __init__(self, folder: Path, held_bytes: int = 64_000_000) -> None:
+        self.folder, self.held_bytes = folder, held_bytes
+        self.held: dict[int, list[bytes]] = {}
+        self.size = 0
+        self.spilled: set[int] = set()
+
+    def add(self, partition: int, row: bytes) -> None:
+        """Append a row to a partition's piece."""
+        self.held.setdefault(partition, []).append(row)
+        self.size += len(row)
+        if self.size > self.held_bytes:
+            self._spill()
+
+    def _spill(self) -> None:
+        for partition, rows in self.held.items():
+            with (self.folder / f"spool-{partition}").open("ab") as file:
+                file.writelines(rows)
+        self.spilled |= self.held.keys()
+        self.held, self.size = {}, 0
+
+    def pieces(self) -> Iterator[tuple[int, bytes]]:
+        """Yield each partition's piece, one at a time in memory."""
+        if self.spilled:
+            self._spill()
+        for partition in sorted(self.spilled | self.held.keys()):
+            file = self.folder / f"spool-{partition}"
+            if partition in self.spilled:
+                yield partition, file.read_bytes()
+                file.unlink()
+            else:
+                yield partition, b"".join(self.held[partition])

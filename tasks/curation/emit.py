@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from tasks.artifacts.documents import write_lines
 from tasks.artifacts.manifest import JSON
-from tasks.artifacts.slices import read_slice, write_slices
+from tasks.artifacts.slices import Spool, read_slice, write_slices
 from tasks.artifacts.store import Store
 from tasks.curation.cleaning import EDITS
 from tasks.curation.facts import measure
@@ -42,7 +42,7 @@ def emit_unit(store: Store, work: UnitWork, output: Output) -> JSON:
     shards = int(work.settings["shards"] or 1)
     place = np.array([shard_of(id, shards) for id in ids], dtype=np.int64)
     repeats = _repeats(store, work)
-    documents: dict[int, list[bytes]] = defaultdict(list)
+    documents = Spool(output.scratch)
     characters = table["characters"].to_numpy().copy()
     sizes = {"characters_kept": 0, "bytes_kept": 0}
     qualities, raws = table["quality"].to_pylist(), table["raw"].to_pylist()
@@ -53,10 +53,10 @@ def emit_unit(store: Store, work: UnitWork, output: Output) -> JSON:
                 reasons[row] = REASONS.index("emptied")
                 continue
         quality = None if np.isnan(qualities[row]) else round(qualities[row], 6)
-        documents[int(place[row])].append(orjson.dumps({"id": ids[row], "text": text, "raw": raws[row], "quality": quality}) + b"\n")
+        documents.add(int(place[row]), orjson.dumps({"id": ids[row], "text": text, "raw": raws[row], "quality": quality}) + b"\n")
         sizes["characters_kept"] += len(text)
         sizes["bytes_kept"] += len(text.encode())
-    write_slices(output.scratch / "documents.slices", shards, ((n, b"".join(rows)) for n, rows in sorted(documents.items())))
+    write_slices(output.scratch / "documents.slices", shards, documents.pieces())
     output.add(output.scratch / "documents.slices", "documents.slices")
     verdicts = _verdicts(work, table, reasons, copies, near, repeats)
     write_slices(output.scratch / "verdicts.slices", shards, _tables(verdicts, place))

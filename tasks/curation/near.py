@@ -7,7 +7,9 @@ that is kept before it shares a bucket with it and has a Jaccard similarity of a
 dropped document is truly similar to the kept document that is named, and a chain of small differences drops nothing by itself.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -16,12 +18,13 @@ from tasks.artifacts.manifest import JSON
 from tasks.artifacts.slices import write_slices
 from tasks.artifacts.store import Store
 from tasks.curation.exact import copies_of_unit
-from tasks.curation.shuffle import UnitWork, by_partition, gather, partition_of, references, scope_salt, unit_of
+from tasks.curation.shuffle import MOST_PARTITIONS, UnitWork, by_partition, gather, partition_of, references, scope_salt, unit_of
 from tasks.curation.tagged import near_keys_of, read_columns
 from tasks.runtime.steps import Done, Output
 
 KEYS_PER_PARTITION = 8_000_000
 BIN_CHARACTERS = 16_000_000
+PAIRS_AT_ONCE = 1_000_000
 KEY_ROW = np.dtype([("key", "<u8"), ("row", "<u4")])
 BIN_ROW = np.dtype([("row", "<u4"), ("component", "<u8"), ("bin", "<u4")])
 
@@ -87,32 +90,55 @@ class BinsWork:
 def assign_bins(store: Store, work: BinsWork, output: Output) -> JSON:
     """Step `bins`: connected components, packed in order into bins of about equal size; by unit, which rows go where.
 
-    Memory: 16 bytes for each document that shares a bucket with another.
+    Documents are numbered through all units, and the arrays over them lie in files: 25 bytes a document of disk, pages of which the
+    system may drop from memory at any time. What is held is one unit's columns and one piece of pairs.
     """
-    pairs = [np.load(done.path(store, "pairs.npy"), mmap_mode="r") for done in work.linked if done.counts["pairs"]]
-    documents = np.unique(np.concatenate([np.unique(part) for part in pairs])) if pairs else np.zeros(0, np.uint64)
-    parent = np.arange(len(documents), dtype=np.int64)
-    for part in pairs:
-        _unite(parent, np.searchsorted(documents, part[:, 0]), np.searchsorted(documents, part[:, 1]))
+    starts = np.concatenate([[0], np.cumsum([done.counts["documents"] for done in work.tagged])]).astype(np.int64)
+    parent, begins, size = (_on_disk(output, name, starts[-1], np.int64) for name in ("parent", "begins", "size"))
+    linked = _on_disk(output, "linked", starts[-1], np.bool_)
+    for begin, end in pairwise(starts.tolist()):
+        parent[begin:end] = np.arange(begin, end)
+    for done in work.linked:
+        pairs = np.load(done.path(store, "pairs.npy"), mmap_mode="r")
+        for piece in range(0, len(pairs), PAIRS_AT_ONCE):
+            places = starts[unit_of(pairs[piece : piece + PAIRS_AT_ONCE])] + (
+                pairs[piece : piece + PAIRS_AT_ONCE] & np.uint64(0xFFFFFFFF)
+            ).astype(np.int64)
+            linked[places.ravel()] = True
+            _unite(parent, np.ascontiguousarray(places[:, 0]), np.ascontiguousarray(places[:, 1]))
     _flatten(parent)
-    size = np.zeros(len(documents), dtype=np.int64)
-    units = unit_of(documents)
-    for unit in np.unique(units):
-        mine = units == unit
-        rows = (documents[mine] & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        size[mine] = read_columns(work.tagged[unit].path(store, "attributes.parquet"), ["characters"])["characters"][rows]
-    of_component = np.zeros(len(documents), dtype=np.int64)
-    np.add.at(of_component, parent, size)
-    before = np.cumsum(of_component) - of_component  # characters of all components that begin earlier
-    total = int(size.sum())
-    each = max(BIN_CHARACTERS, -(-total // 4096))
-    rows = np.empty(len(documents), dtype=BIN_ROW)
-    rows["row"], rows["component"] = documents & np.uint64(0xFFFFFFFF), documents[parent]
-    numbers = before[parent] // each
-    _, rows["bin"] = np.unique(numbers, return_inverse=True) if len(numbers) else (None, numbers)
-    write_slices(output.scratch / "bins.slices", max(len(work.tagged), 1), by_partition(units, rows))
+    total = _measure_components(store, work, starts, parent, linked, size, begins)
+    each = max(BIN_CHARACTERS, -(-total // MOST_PARTITIONS))
+    write_slices(output.scratch / "bins.slices", max(len(work.tagged), 1), _rows_of_units(starts, parent, linked, begins, each))
     output.add(output.scratch / "bins.slices", "bins.slices")
-    return {"documents": len(documents), "characters": total, "bins": int(rows["bin"].max()) + 1 if len(rows) else 0}
+    return {"documents": int(linked.sum()), "characters": total, "bins": -(-total // each)}
+
+
+def _on_disk(output: Output, name: str, length: int, kind: type) -> np.ndarray:
+    return np.memmap(output.scratch / name, dtype=kind, mode="w+", shape=max(int(length), 1))
+
+
+def _measure_components(store: Store, work: BinsWork, starts, parent, linked, size, begins) -> int:
+    """Fill each root's size, and the characters of all components that begin before it; return all characters."""
+    for unit, (begin, end) in enumerate(pairwise(starts.tolist())):
+        rows = np.flatnonzero(linked[begin:end])
+        if len(rows):
+            characters = read_columns(work.tagged[unit].path(store, "attributes.parquet"), ["characters"])["characters"][rows]
+            np.add.at(size, parent[begin:end][rows], np.maximum(characters, 1))
+    total = 0
+    for begin, end in pairwise(starts.tolist()):
+        begins[begin:end] = total + np.cumsum(size[begin:end]) - size[begin:end]
+        total += int(size[begin:end].sum())
+    return total
+
+
+def _rows_of_units(starts, parent, linked, begins, each: int) -> Iterator[tuple[int, bytes]]:
+    for unit, (begin, end) in enumerate(pairwise(starts.tolist())):
+        places = np.flatnonzero(linked[begin:end])
+        rows = np.empty(len(places), dtype=BIN_ROW)
+        roots = parent[begin:end][places]
+        rows["row"], rows["component"], rows["bin"] = places, roots, begins[roots] // each
+        yield unit, rows.tobytes()
 
 
 @njit(cache=True)
