@@ -63,6 +63,7 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _LONGEST_NGRAM = 10
 _CHUNK = 2048  # characters that are cut into words at once: what is known of them stays in the first-level cache
 _SLICE = 1 << 15  # characters of short texts that are measured together
+_PIECE = 1 << 14  # characters that are encoded at once
 # what a character is, one bit each; `_cut` relies on the first two
 _SPACE, _ALPHABETIC, _ALPHANUMERIC, _STRIPPED, _BULLET, _END, _CLOSING, _STOP_INITIAL = (np.uint8(1 << bit) for bit in range(8))
 (
@@ -223,8 +224,9 @@ def _symbols(codes, size, row):
         more = np.uint32(more + np.uint32(code > 0x7F) + np.uint32(code > 0x7FF) + np.uint32(code > 0xFFFF))
         hashes = np.uint32(hashes + np.uint32(code == 35))
         ellipses = np.uint32(ellipses + np.uint32(code == 0x2026))
-    for i in range(2, size):
-        dots = np.uint32(dots + np.uint32((codes[i] == 46) & (codes[i - 1] == 46) & (codes[i - 2] == 46)))
+    one = np.uint64(1)
+    for i in range(np.uint64(2), np.uint64(max(size, 2))):
+        dots = np.uint32(dots + np.uint32((codes[i] == 46) & (codes[i - one] == 46) & (codes[i - one - one] == 46)))
     if dots > 0:  # few texts have any: only those are searched one by one
         dots, run = 0, 0
         for i in range(size):
@@ -260,9 +262,11 @@ def _count_stop_words(codes, count, flags, stops, reach, word_ends, numbers, pla
     """Look at the first occurrence of every word that may be a stop word, until all are found."""
     distinct, likely, found, everything = 0, 0, 0, (1 << stops.size) - 1
     for i in range(count):
-        end, size = np.int64(word_ends[i]), reach[i + 1] - reach[i]
-        first, last = flags[codes[end - size]], flags[codes[end - 1]]
-        is_likely = ((size < 5) & ((first & _STOP_INITIAL) != 0)) | (((first | last) & _STRIPPED) != 0)
+        end = np.int64(word_ends[i])
+        start = end - (reach[i + 1] - reach[i])
+        start, end = start + np.int64((flags[codes[start]] & _STRIPPED) != 0), end - np.int64((flags[codes[end - 1]] & _STRIPPED) != 0)
+        first, last = flags[codes[start]], flags[codes[end - 1]]  # after one mark of punctuation on either side
+        is_likely = ((end - start < 5) & ((first & _STOP_INITIAL) != 0)) | (((first | last) & _STRIPPED) != 0)
         is_new = numbers[i] == distinct
         places[likely] = i
         likely += is_likely & is_new
@@ -425,30 +429,30 @@ def _groups(texts: list[str]) -> Iterator[tuple[int, int]]:
         if i > first and characters + len(text) > _SLICE:
             yield first, i
             first, characters = i, 0
-        characters += len(text)
+        characters += len(text) + 1
     if texts:
         yield first, len(texts)
 
 
-def _codes(text: str) -> np.ndarray:
-    """Return a text's code points; a long text's slice by slice, so that it is not held three times over."""
+def _write_codes(text: str, codes: np.ndarray) -> None:
+    """Write a text's code points to the beginning of `codes`, in pieces, so that a long text is not held three times over."""
     encoding, unit = ("ascii", np.uint8) if text.isascii() else ("utf-32-le", np.uint32)
-    codes = np.empty(len(text), dtype=np.uint32)
-    for start in range(0, len(text), 2 * _SLICE):
-        piece = text[start : start + 2 * _SLICE]
+    for start in range(0, len(text), _PIECE):
+        piece = text[start : start + _PIECE]
         codes[start : start + len(piece)] = np.frombuffer(piece.encode(encoding, "surrogatepass"), dtype=unit)
-    return codes
 
 
 def measure(texts: list[str], short_line_characters: int = 30) -> np.ndarray:
     """Measure the facts of a batch of texts; float64[texts, FACTS]. Lines below `short_line_characters` characters are short."""
-    most_words = max((len(text) for text in texts), default=0) // 2 + 2
+    longest = max((len(text) for text in texts), default=0)
+    most_words = longest // 2 + 2
+    codes = np.empty(longest + 2 * _SLICE, dtype=np.uint32)
     hashes, sizes = np.empty((4, most_words), dtype=np.uint64), np.empty((3, most_words + 1), dtype=np.int64)
     marks, cutting = np.empty((3, most_words), dtype=np.uint32), np.empty((3, _CHUNK + 4), dtype=np.uint64)
     slots, base = np.zeros(1 << (2 * most_words).bit_length(), dtype=np.uint64), 1
     facts = np.zeros((len(texts), len(FACTS)), dtype=np.float64)
     for first, last in _groups(texts):
-        codes = _codes(" ".join(texts[first:last]) + " ")
+        _write_codes(" ".join([*texts[first:last], ""]), codes)
         starts = np.cumsum([0, *(len(text) + 1 for text in texts[first:last])], dtype=np.int64)
         if base > 1 << 31:  # numbers have 32 bits
             slots.fill(0)
