@@ -33,7 +33,7 @@ GROUPS = ("near", "exact", "filters", "models", "pages", "chain")
 _NEAR, _EXACT, _FILTERS, _PAGES = (f"benchmarks.peers.{name}:" for name in ("near", "exact", "filters", "pages"))
 _PEERS, _DOLMA, _TEXT_DEDUP = (f"pip install -r benchmarks/requirements{name}.txt" for name in ("", "-dolma", "-text-dedup"))
 _DATATROVE = ("datatrove", "spacy", "nltk", "tokenizers", "orjson")
-_RESILIPARSE = ("fastwarc", "resiliparse")
+_RESILIPARSE = ("fastwarc", "resiliparse", "orjson")
 
 CONTENDERS = (
     Contender(NEAR, "near", "benchmarks.ours.near:near_unverified", aim="same signatures as datasketch, candidates not verified"),
@@ -60,12 +60,12 @@ CONTENDERS = (
     Contender("reynard: masking", "filters", "benchmarks.ours.filters:masking", aim="e-mail, IP, phone, keys"),
     Contender("reynard: language", "models", "benchmarks.ours.filters:language", slow=True, aim="fastText lid.176 on 1,000 characters"),
     Contender("reynard: quality", "models", "benchmarks.ours.filters:quality", slow=True, aim="fastText, 64 dimensions, bigrams"),
-    Contender("FastWARC: read", "pages", _PAGES + "fastwarc", PAGES, ("fastwarc",), _PEERS, input="pages"),
+    Contender("FastWARC: read", "pages", _PAGES + "fastwarc", PAGES, ("fastwarc", "orjson"), _PEERS, input="pages"),
     Contender("resiliparse: parse", "pages", _PAGES + "resiliparse_parse", PAGES, _RESILIPARSE, _PEERS, input="pages"),
     Contender("resiliparse: all text", "pages", _PAGES + "resiliparse_all_text", PAGES, _RESILIPARSE, _PEERS, input="pages"),
     Contender("resiliparse: main content", "pages", _PAGES + "resiliparse_main_content", PAGES, _RESILIPARSE, _PEERS, input="pages"),
     Contender(PAGES, "pages", "benchmarks.ours.pages:warc_to_text", input="pages", aim="main content, guarded against hostile pages, cleaned"),
-    Contender("trafilatura", "pages", _PAGES + "trafilatura", PAGES, ("fastwarc", "trafilatura"), _PEERS, True, "pages"),
+    Contender("trafilatura", "pages", _PAGES + "trafilatura", PAGES, ("fastwarc", "trafilatura", "orjson"), _PEERS, True, "pages"),
     Contender(WHOLE, "chain", "benchmarks.ours.chain:whole", aim="one process; shares of all steps"),
     Contender(ONE, "chain", "benchmarks.ours.chain:one_worker", aim="on Ray"),
     Contender(TWO, "chain", "benchmarks.ours.chain:two_workers", aim="on Ray"),

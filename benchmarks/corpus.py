@@ -51,13 +51,13 @@ WORDS = [
 
 
 def find_texts(roots: list[Path]) -> list[Path]:
-    """Find the files to read, in an order that is mixed and the same every time."""
+    """Find the files to read, in an order that is mixed and the same every time: prose and pages, and source code after them."""
     found: dict[Path, None] = {}
     for root in roots:
         for path in sorted(root.rglob("*")):
             if kind_of(path) and path.is_file() and not path.is_symlink() and 200 < path.stat().st_size < MOST_FILE_BYTES:
                 found[path] = None
-    return sorted(found, key=lambda path: hashlib.sha256(str(path).encode()).digest())
+    return sorted(found, key=lambda path: (kind_of(path) == "code", hashlib.sha256(str(path).encode()).digest()))
 
 
 def kind_of(path: Path) -> str:

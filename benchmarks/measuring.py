@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 BATCH_DOCUMENTS = 2_000
 
 
@@ -43,8 +45,6 @@ class Task:
 
     def texts(self) -> Iterator[str]:
         """Read and parse the input, document by document."""
-        import orjson
-
         with self.input.open("rb") as file:
             for line in file:
                 yield orjson.loads(line)["text"]
