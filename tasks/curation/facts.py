@@ -7,7 +7,7 @@ lines, paragraphs and words are recognised by 64-bit hashes, n-grams exactly by 
 n-grams go level by level: an n-gram can occur twice only where both (n-1)-grams that it contains do, so each level looks at what
 was repeated on the level before, and most texts need no level beyond the fourth.
 
-Memory beside the texts: some 20 bytes a character of the longest text, 60 if it is all words of one letter.
+Memory beside the texts: some 12 bytes a character of the longest text, 18 if it is all words of one letter.
 Kernels call only kernels of this file: numba's cache looks at one file's date, and would keep stale code of another's.
 """
 

@@ -51,14 +51,20 @@ def _table(unit: str) -> np.ndarray:
 
 
 def _slices(text: str, unit: str) -> Iterator[tuple[np.ndarray, bool]]:
-    """Yield a text's code points, slice by slice, each with whether it is the last one."""
-    if unit != "code_token" and not text.isascii() and any(letter in text for letter in _NOT_CASED_ALONE):
-        text = text.lower()
-    encoding = ("ascii", np.uint8) if text.isascii() else ("utf-32-le", np.uint32)
-    for start in range(0, max(len(text), 1), _SLICE):
-        piece = text if len(text) <= _SLICE else text[start : start + _SLICE]
-        codes = np.frombuffer(piece.encode(encoding[0], "surrogatepass"), dtype=encoding[1])
-        yield codes.astype(np.uint32), start + _SLICE >= len(text)
+    """Yield a text's code points, slice by slice, each with whether it is the last one.
+
+    A text with one of the two odd characters is lower-cased here, by Python. It is cut behind spaces, beyond which a sigma's form
+    does not depend; only in a word longer than a slice may it do so.
+    """
+    is_odd = unit != "code_token" and not text.isascii() and any(letter in text for letter in _NOT_CASED_ALONE)
+    start, stop = 0, 0
+    while stop < len(text) or start == stop:
+        start, stop = stop, stop + _SLICE
+        if is_odd and stop < len(text):
+            stop = text.rfind(" ", start, stop) + 1 or stop
+        piece = text[start:stop].lower() if is_odd else text[start:stop]
+        encoding, unit_type = ("ascii", np.uint8) if piece.isascii() else ("utf-32-le", np.uint32)
+        yield np.frombuffer(piece.encode(encoding, "surrogatepass"), dtype=unit_type).astype(np.uint32), stop >= len(text)
 
 
 # --- kernels: code points to shingle hashes ---------------------------------------------------------------------------------------
@@ -216,9 +222,10 @@ def _shared(left, right):
 
 @functools.cache
 def _datasketch_permutations(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.RandomState(seed)
-    a = random.randint(0, 1 << 31, count, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
-    return a, random.randint(0, 1 << 32, count, dtype=np.uint32)
+    from datasketch import MinHash
+
+    a, b = MinHash(num_perm=count, seed=seed, scheme="affine32").permutations
+    return np.asarray(a, dtype=np.uint32), np.asarray(b, dtype=np.uint32)
 
 
 def permutations(count: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -81,6 +81,13 @@ def test_a_text_longer_than_the_buffers_is_shingled_across_their_borders(monkeyp
         assert [minhash.shingle_hashes(text, rule).tolist() for rule in (SLIM, WORD, CODE)] == whole
 
 
+def test_lower_case_that_depends_on_neighbours_is_that_of_the_whole_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "ΟΔΟΣ ΣΟΦΟΣ, İstanbul " * 30
+    for slice_characters in (12, 13, 1 << 15):  # a word and the space after it have at most 10 characters
+        monkeypatch.setattr(minhash, "_SLICE", slice_characters)
+        assert minhash.shingle_hashes(text, SLIM).tolist() == _reference_shingles(text, SLIM)
+
+
 def test_punctuation_case_and_white_space_do_not_make_a_difference_in_prose() -> None:
     assert minhash.shingle_hashes("Hello,  World!\n", SLIM).tolist() == minhash.shingle_hashes("hello world", SLIM).tolist()
     assert minhash.shingle_hashes("Hello", CODE).tolist() != minhash.shingle_hashes("hello", CODE).tolist()
