@@ -33,7 +33,7 @@ from tasks.runtime.code import code_digest
 from tasks.runtime.steps import Done, Function, Item, Steps
 from tasks.sources.units import Unit, pinned_file, plan_units
 
-LEAST_UNIT_BYTES, MOST_UNIT_BYTES, UNITS_AIMED_AT = 64_000_000, 256_000_000, 8192
+LEAST_UNIT_BYTES, MOST_UNIT_BYTES, UNITS_AIMED_AT = 16_000_000, 256_000_000, 8192
 SHARD_CHARACTERS = 64_000_000
 
 Publish = Callable[[Done, str, str], None]  # a finished item's file becomes a file of the artifact

@@ -58,6 +58,7 @@ STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 BULLETS = "•‣▶◀◦■□▪▫–-*"
 CLOSING_QUOTES = "\"”’'"
 
+_inner = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by kernels alone: quicker to compile
 _BASE = np.uint64(0xD1342543DE82EF95)
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _LONGEST_NGRAM = 10
@@ -109,7 +110,7 @@ def _stops() -> np.ndarray:
 # --- kernels: code points to words, lines and paragraphs --------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@_inner
 def _cut(codes, start, stop, flags, tallies, state, cuts, hashes, ends):
     """Cut `codes[start:stop]` into white space and words by turns: the hash of each and where it ends.
 
@@ -133,7 +134,7 @@ def _cut(codes, start, stop, flags, tallies, state, cuts, hashes, ends):
     return np.int64(cut)
 
 
-@njit(cache=True)
+@_inner
 def _newlines(codes, start, end):
     count = 0
     for i in range(start, end):
@@ -141,14 +142,14 @@ def _newlines(codes, start, end):
     return count
 
 
-@njit(cache=True)
+@_inner
 def _is_alphabetic(codes, start, end, flags):
     while start < end and not flags[codes[start]] & _ALPHABETIC:
         start += 1
     return start < end
 
 
-@njit(cache=True)
+@_inner
 def _count_line(codes, start, end, flags, short, row):
     """Add a line, given without the white space around it, to the counts of lines."""
     last = codes[end - 1]
@@ -162,7 +163,7 @@ def _count_line(codes, start, end, flags, short, row):
     row[_END_LINES] += after_end or (flags[last] & _END) != 0
 
 
-@njit(cache=True)
+@_inner
 def _scan(codes, size, flags, tallies, short, words, reach, word_ends, lines, line_sizes, paragraphs, paragraph_sizes, cutting, row):
     """Read a text once: fill the counts of `row`, hash its words, lines and paragraphs. `codes[size]` is a space.
 
@@ -215,7 +216,7 @@ def _scan(codes, size, flags, tallies, short, words, reach, word_ends, lines, li
     return count, line_count, paragraph_count
 
 
-@njit(cache=True)
+@_inner
 def _symbols(codes, size, row):
     """Count what needs no words: UTF-8 bytes, hash symbols and ellipses. Counts of 32 bits, for eight at a time."""
     more, hashes, ellipses, dots = np.uint32(0), np.uint32(0), np.uint32(0), np.uint32(0)
@@ -236,7 +237,7 @@ def _symbols(codes, size, row):
     row[_BYTES], row[_HASHES], row[_ELLIPSES] = size + np.int64(more), hashes, np.int64(ellipses) + np.int64(dots)
 
 
-@njit(cache=True)
+@_inner
 def _stop_word(codes, start, end, flags, stops):
     """Return the bit of the stop word that lies between punctuation, or 0."""
     while start < end and flags[codes[start]] & _STRIPPED:
@@ -257,7 +258,7 @@ def _stop_word(codes, start, end, flags, stops):
     return found
 
 
-@njit(cache=True)
+@_inner
 def _count_stop_words(codes, count, flags, stops, reach, word_ends, numbers, places, row):
     """Look at the first occurrence of every word that may be a stop word, until all are found."""
     distinct, likely, found, everything = 0, 0, 0, (1 << stops.size) - 1
@@ -284,7 +285,7 @@ def _count_stop_words(codes, count, flags, stops, reach, word_ends, numbers, pla
 # --- kernels: repetitions ---------------------------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@_inner
 def _number(keys, count, numbers, known, slots, base):
     """Give equal keys equal numbers, from 0 in the order of first occurrence; returns how many different ones there are.
 
@@ -314,7 +315,7 @@ def _number(keys, count, numbers, known, slots, base):
     return distinct
 
 
-@njit(cache=True)
+@_inner
 def _duplicates(keys, lengths, count, numbers, known, slots, base):
     """Return how many keys equal an earlier one, the sum of their lengths, and the next base."""
     distinct, length = np.int64(_number(keys, count, numbers, known, slots, base)), 0
@@ -325,7 +326,7 @@ def _duplicates(keys, lengths, count, numbers, known, slots, base):
     return count - distinct, length, base + np.uint64(distinct)
 
 
-@njit(cache=True)
+@_inner
 def _covered(n, count, reach, places, numbers):
     """Sum the characters of the words in n-grams that occurred before, each word once."""
     total, end, first = 0, 0, 0
@@ -339,7 +340,7 @@ def _covered(n, count, reach, places, numbers):
     return total
 
 
-@njit(cache=True)
+@_inner
 def _keep_repeated(n, count, distinct, reach, places, numbers, times):
     """Keep the n-grams that occur more than once; return how many places they have, and the characters of the most frequent one."""
     for number in range(distinct):
@@ -357,7 +358,7 @@ def _keep_repeated(n, count, distinct, reach, places, numbers, times):
     return kept, most * length if most > 1 else 0
 
 
-@njit(cache=True)
+@_inner
 def _pair(count, places, numbers, keys):
     """Make the keys of n-grams from the repeated (n-1)-grams that stand one word apart; return how many there are."""
     made = 0
@@ -369,7 +370,7 @@ def _pair(count, places, numbers, keys):
     return made
 
 
-@njit(cache=True)
+@_inner
 def _ngrams(codes, words, flags, stops, hashes, reach, marks, slots, base, row):
     """Fill the counts of stop words and of repeated n-grams from the hashes of the words; returns the next base.
 

@@ -22,6 +22,7 @@ from numba import njit
 
 from recipes.curation import NearDuplicates
 
+_inner = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by kernels alone: quicker to compile
 _BASE = np.uint64(0xD1342543DE82EF95)
 _SPACE = np.uint32(ord(" ") + 1)  # the symbol of a space; in the tables: every white space, and whatever else separates tokens
 _CHUNK = 2048  # symbols a step: their hashes stay in the first-level cache while all permutations pass over them
@@ -70,7 +71,7 @@ def _slices(text: str, unit: str) -> Iterator[tuple[np.ndarray, bool]]:
 # --- kernels: code points to shingle hashes ---------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@_inner
 def _mix(value):
     value ^= value >> np.uint64(33)
     value *= np.uint64(0xFF51AFD7ED558CCD)
@@ -79,7 +80,7 @@ def _mix(value):
     return value ^ (value >> np.uint64(33))
 
 
-@njit(cache=True)
+@_inner
 def _characters(codes, table, state, symbols, end):
     """Append the cleaned characters of `codes` to `symbols`; a space at the end waits for the character after it, if one comes."""
     last = _SPACE if end == 0 and state[_MADE] == 0 else np.uint32(0)  # at the beginning of a text white space is stripped
@@ -97,7 +98,7 @@ def _characters(codes, table, state, symbols, end):
     return end - np.int64(held)
 
 
-@njit(cache=True)
+@_inner
 def _tokens(codes, table, state, symbols, end):
     """Append the hashes of the tokens that end within `codes` to `symbols`; the state keeps a token that is still open."""
     value, is_open = state[_PARTIAL], state[_OPEN] != 0
@@ -115,7 +116,7 @@ def _tokens(codes, table, state, symbols, end):
     return end
 
 
-@njit(cache=True)
+@_inner
 def _roll(symbols, count, length, hashes, written):
     """Append the hash of every window of `length` symbols to `hashes`."""
     if count < length:
@@ -131,7 +132,7 @@ def _roll(symbols, count, length, hashes, written):
     return written + count - length + 1
 
 
-@njit(cache=True)
+@_inner
 def _shingle(codes, is_end, table, is_tokens, length, state, symbols, hashes, written):
     """Append the hashes of the shingles that `codes` complete; at the end of a short text, that of the whole text."""
     count = np.int64(state[_CARRIED])
@@ -162,7 +163,7 @@ def _collect(codes, is_last, table, is_tokens, length, state, symbols, hashes, w
 # --- kernels: shingle hashes to signatures and keys -------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@_inner
 def _lower(hashes, count, mixed, a, b, minima):
     """Lower the minima of all permutations by `count` hashes: a * h + b modulo 2^32, where h is pre-mixed as datasketch does."""
     for i in range(count):

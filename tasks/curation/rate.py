@@ -5,6 +5,7 @@ The threshold follows from a histogram of all scores, which shards add to in any
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +54,19 @@ def scores_of(store: Store, work: UnitWork, rows: int) -> np.ndarray:
     return np.load(rated[0].path(store, "quality.npy")) if rated else np.full(rows, np.nan, dtype=np.float32)
 
 
+@lru_cache(maxsize=2)
+def _classifier(path: Path, label: str) -> Classifier:
+    """Load a model once a worker."""
+    return Classifier(path, label)
+
+
 def rate_unit(store: Store, work: UnitWork, output: Output) -> JSON:
     """Step `rate`: the quality scores of a unit, and their histogram."""
     reasons = reasons_of(store, work, None)
     scores = np.full(len(reasons), np.nan, dtype=np.float32)
     histogram = ScoreHistogram()
     if work.rules.quality and work.section.quality:
-        classifier = Classifier(work.earlier["classifier"][0].path(store, "model.bin"), work.section.quality.label)
+        classifier = _classifier(work.earlier["classifier"][0].path(store, "model.bin"), work.section.quality.label)
         for row, text in iterate_texts(work.unit.tagged.path(store, "text.parquet"), np.flatnonzero(reasons == 0)):
             scores[row] = classifier.score(text)
         histogram.add(scores[~np.isnan(scores)])

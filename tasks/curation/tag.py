@@ -8,6 +8,7 @@ is worked on under an alarm in a process that can be lost: one that crashes or h
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from recipes.curation import DERIVED, Decontamination, NearDuplicates, Rules, Source
@@ -81,7 +82,8 @@ def short_line_characters(rules: Rules) -> int:
 def tag_unit(store: Store, work: TagWork, output: Output) -> JSON:
     """Tag a unit: the step's function. Return counts of documents, characters, faults and skipped rows."""
     load_kernels(work)
-    counts = run_isolated(lambda watch: _tag(store, work, output.scratch, watch), DOCUMENT_SECONDS)
+    measuring = Measuring(store, work)
+    counts = run_isolated(lambda watch: _tag(store, work, measuring, output.scratch, watch), DOCUMENT_SECONDS)
     for name in ("text.parquet", "attributes.parquet"):
         output.add(output.scratch / name, name)
     return counts
@@ -94,8 +96,7 @@ def load_kernels(work: TagWork) -> None:
         near_keys(["a word"], work.near)
 
 
-def _tag(store: Store, work: TagWork, folder: Path, watch: Watch) -> JSON:
-    measuring = Measuring(store, work)
+def _tag(store: Store, work: TagWork, measuring: "Measuring", folder: Path, watch: Watch) -> JSON:
     skipped: Counter = Counter()
     faults: Counter = Counter()
     counts = {"documents": 0, "characters": 0, "bytes": 0}
@@ -166,6 +167,17 @@ def _records(store: Store, work: TagWork, skipped: Counter) -> Iterator[Record]:
         yield from read_unit(work.source, work.rules, work.unit, skipped)
 
 
+@lru_cache(maxsize=2)
+def _language_model(path: Path) -> LanguageModel:
+    """Load a model once a worker, whose children have it for nothing."""
+    return LanguageModel(path)
+
+
+@lru_cache(maxsize=2)
+def _benchmark_index(path: Path, rule: Decontamination) -> BenchmarkIndex:
+    return BenchmarkIndex.load(path, rule)
+
+
 @dataclass
 class Measuring:
     """The measurements on one document: only those that its rules ask for."""
@@ -179,11 +191,11 @@ class Measuring:
     def __post_init__(self) -> None:
         rules, models = self.work.rules, self.work.models
         if rules.language and models.language:
-            self.language = LanguageModel(models.language.path(self.store, "model.bin"))
+            self.language = _language_model(models.language.path(self.store, "model.bin"))
         if rules.blocked_urls and models.blocked_urls:
             self.blocked = BlockedUrls(models.blocked_urls.path(self.store, "domains.txt").read_text().splitlines())
         if rules.decontaminate and models.benchmarks and models.decontamination:
-            self.benchmarks = BenchmarkIndex.load(models.benchmarks.path(self.store, "ngrams.npz"), models.decontamination)
+            self.benchmarks = _benchmark_index(models.benchmarks.path(self.store, "ngrams.npz"), models.decontamination)
 
     def documents(self, record: Record, watch: Watch) -> Iterator[Tagged]:
         """Turn a record into one document, or into several where the source cuts long ones."""
