@@ -92,9 +92,19 @@ def _run(task: Task, workers: int) -> tuple[dict, dict[str, float]]:
             removed[reason] = removed.get(reason, 0) + number
     row = {
         "removed": counts["documents_in"] - counts["documents_kept"], "documents": counts["documents_in"], "reasons": removed,
-        "bytes": counts["characters_in"], "unit": "10^6 characters of text",
+        "bytes": counts["characters_in"], "unit": "10^6 characters of text", "stored_bytes": stored_bytes(task.scratch / "store" / "working"),
     }  # fmt: skip
     return row, {step: round(seconds, 3) for step, seconds in steps.seconds.items()}
+
+
+def stored_bytes(working: Path) -> dict[str, int]:
+    """Add up what the steps left in the store, by step and file name."""
+    sizes: dict[str, int] = {}
+    for path in sorted(working.rglob("*")):
+        if path.is_file():
+            name = f"{path.relative_to(working).parts[0]}/{path.name}"
+            sizes[name] = sizes.get(name, 0) + path.stat().st_size
+    return sizes
 
 
 def whole(task: Task) -> dict:

@@ -116,9 +116,9 @@ class Store:
         start = self.root.removeprefix("s3://")
         return sorted(path[len(start) + 1 :] for path in self.files.find(self.uri(prefix)))
 
-    def delete(self, prefix: str) -> None:
-        """Remove everything below a prefix, `_SUCCESS` first, so that no reader trusts a half-removed artifact."""
-        for key in sorted(self.list(prefix), key=lambda key: not key.endswith("_SUCCESS")):
+    def delete(self, prefix: str, first: str = "_SUCCESS") -> None:
+        """Remove everything below a prefix; the file that vouches for the others goes first, so that no reader trusts what is half removed."""
+        for key in sorted(self.list(prefix), key=lambda key: not key.endswith(first)):
             if self.is_local:
                 Path(self.uri(key)).unlink(missing_ok=True)
             else:

@@ -33,8 +33,10 @@ from tasks.runtime.code import code_digest
 from tasks.runtime.steps import Done, Function, Item, Steps
 from tasks.sources.units import Unit, pinned_file, plan_units
 
-LEAST_UNIT_BYTES, MOST_UNIT_BYTES, UNITS_AIMED_AT = 16_000_000, 256_000_000, 8192
+LEAST_UNIT_BYTES, MOST_UNIT_BYTES, UNITS_AIMED_AT = 16_000_000, 1_000_000_000, 8192
 SHARD_CHARACTERS = 64_000_000
+
+MEASUREMENTS = ("fetch", "block-list", "benchmarks", "tag", "derive", "train", "rate")  # what a changed threshold does not need again
 
 Publish = Callable[[Done, str, str], None]  # a finished item's file becomes a file of the artifact
 
@@ -192,12 +194,13 @@ class Corpus:
             shards = partitions_for(left, SHARD_CHARACTERS)
             done = self._each("emit", emit_unit, ["copies", "verify", "repeats"], {}, mine, shards=shards)
             emitted[source.name] = done
-            works = [ShardWork(n, shards, done) for n in range(shards)]
-            sealed = self._all("shard", write_shard, works, {"emitted": self._digest(done)})
+            files = max(1, -(-left // (shards * SHARD_CHARACTERS)))  # of a shard, where a source has more than MOST_PARTITIONS of them
+            works = [ShardWork(n, shards, files, done) for n in range(shards)]
+            sealed = self._all("shard", write_shard, works, {"emitted": self._digest(done), "files": files})
             for number, shard in enumerate(sealed):
-                publish(shard, "documents.jsonl.zst", f"documents/{source.name}/{number:05d}.jsonl.zst")
-                if "verdicts.parquet" in shard.files:
-                    publish(shard, "verdicts.parquet", f"verdicts/{source.name}/{number:05d}.parquet")
+                for name in shard.files:
+                    kind, _, file = name.partition("-")
+                    publish(shard, name, f"{kind}/{source.name}/{number * files + int(file[:5]):05d}{file[5:]}")
         for step, kind in (("copies", "documents"), ("repeats", "paragraphs")):
             for number, done in enumerate(self.shared.get(step, [])):
                 publish(done, "bloom.npz", f"bloom/{kind}-{number:05d}.npz")

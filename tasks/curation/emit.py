@@ -154,23 +154,41 @@ def _examples(store: Store, work: UnitWork, verdicts: pa.Table, reasons: np.ndar
 
 @dataclass(frozen=True)
 class ShardWork:
-    """One range of a source's document ids, and what the source's units sent to it."""
+    """One range of a source's document ids, what the source's units sent to it, and into how many files it is cut."""
 
     shard: int
     shards: int
+    files: int
     emitted: list[Done]
 
 
 def write_shard(store: Store, work: ShardWork, output: Output) -> JSON:
-    """Step `shard`: one range of a source's documents in order of id, and its verdicts."""
-    lines = b"".join(read_slice(store, done.key("documents.slices"), work.shards, work.shard) for done in work.emitted).splitlines()
-    rows = sorted((orjson.loads(line) for line in lines), key=lambda row: (row["id"], row["raw"]))
-    write_lines(output.scratch / "documents.jsonl.zst", rows)
-    output.add(output.scratch / "documents.jsonl.zst", "documents.jsonl.zst")
+    """Step `shard`: one range of a source's documents in order of id, and its verdicts, in files of about equal ranges."""
+    first = work.shard * work.files
+    spool = Spool(output.scratch)
+    for done in work.emitted:
+        for line in read_slice(store, done.key("documents.slices"), work.shards, work.shard).splitlines(keepends=True):
+            spool.add(shard_of(orjson.loads(line)["id"], work.shards * work.files) - first, line)
+    documents = 0
+    found = spool.pieces()
+    file, data = next(found, (work.files, b""))
+    for number in range(work.files):  # a range without documents has an empty file
+        lines: list[bytes] = []
+        if file == number:
+            lines = data.splitlines()
+            file, data = next(found, (work.files, b""))
+        rows = sorted((orjson.loads(line) for line in lines), key=lambda row: (row["id"], row["raw"]))
+        write_lines(output.scratch / "documents", rows)
+        output.add(output.scratch / "documents", f"documents-{number:05d}.jsonl.zst")
+        documents += len(rows)
     tables = [read_slice(store, done.key("verdicts.slices"), work.shards, work.shard) for done in work.emitted]
     parts = [pa.ipc.open_stream(data).read_all() for data in tables if data]
     if parts:
         table = pa.concat_tables(parts).sort_by([("id", "ascending"), ("raw", "ascending")])
-        pq.write_table(table, output.scratch / "verdicts.parquet", compression="zstd", compression_level=3, row_group_size=50_000)
-        output.add(output.scratch / "verdicts.parquet", "verdicts.parquet")
-    return {"documents": len(rows)}
+        place = np.array([shard_of(id, work.shards * work.files) - first for id in table["id"].to_pylist()])
+        for file in np.unique(place).tolist():
+            begin, end = np.searchsorted(place, [file, file + 1])
+            path = output.scratch / "verdicts"
+            pq.write_table(table.slice(begin, end - begin), path, compression="zstd", compression_level=3, row_group_size=50_000)
+            output.add(path, f"verdicts-{file:05d}.parquet")
+    return {"documents": documents}

@@ -1,11 +1,8 @@
-"""Texts to the numbers that the heuristic rules need (Gopher, FineWeb, Moxin, code), in one compiled pass over each text.
+"""Texts to the numbers that the heuristic rules need (Gopher, FineWeb, Moxin, code), by compiled kernels.
 
 Characters are code points. Words are what `str.split()` gives, compared exactly. Lines are separated by "\\n" and paragraphs by
 blank lines (`\\n\\s*\\n`); both are taken without the white space around them, and count only if something is left. Repeated
 lines, paragraphs and words are recognised by 64-bit hashes, n-grams exactly by the numbers of their words.
-
-n-grams go level by level: an n-gram can occur twice only where both (n-1)-grams that it contains do, so each level looks at what
-was repeated on the level before, and most texts need no level beyond the fourth.
 
 Memory beside the texts: some 12 bytes a character of the longest text, 18 if it is all words of one letter.
 Kernels call only kernels of this file: numba's cache looks at one file's date, and would keep stale code of another's.
@@ -17,6 +14,8 @@ from collections.abc import Iterator
 
 import numpy as np
 from numba import njit
+
+from tasks.curation.repetition import REPETITIONS, RepetitionCounter
 
 FACTS: tuple[str, ...] = (
     "bytes",  # in UTF-8
@@ -60,17 +59,14 @@ CLOSING_QUOTES = "\"”’'"
 
 _inner = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by kernels alone: quicker to compile
 _BASE = np.uint64(0xD1342543DE82EF95)
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)
-_LONGEST_NGRAM = 10
 _CHUNK = 2048  # characters that are cut into words at once: what is known of them stays in the first-level cache
-_SLICE = 1 << 15  # characters of short texts that are measured together
+_SLICE = 1 << 16  # characters of short texts that are measured together
 _PIECE = 1 << 14  # characters that are encoded at once
 # what a character is, one bit each; `_cut` relies on the first two
 _SPACE, _ALPHABETIC, _ALPHANUMERIC, _STRIPPED, _BULLET, _END, _CLOSING, _STOP_INITIAL = (np.uint8(1 << bit) for bit in range(8))
 (
     _BYTES, _CHARACTERS, _STRIPPED_CHARACTERS, _WORDS, _WORD_CHARACTERS, _HASHES, _ELLIPSES, _LINES, _BULLET_LINES, _ELLIPSIS_LINES,
-    _ALPHABETIC_WORDS, _STOP_WORDS, _DUPLICATE_LINES, _LINE_CHARACTERS, _DUPLICATE_LINE_CHARACTERS, _PARAGRAPHS, _DUPLICATE_PARAGRAPHS,
-    _DUPLICATE_PARAGRAPH_CHARACTERS, _TOP_2, _, _, _DUPLICATE_5, _, _, _, _, _, _END_LINES, _SHORT_LINES, _NEWLINES, _LONGEST_LINE,
+    _ALPHABETIC_WORDS, _STOP_WORDS, _, _LINE_CHARACTERS, _, _PARAGRAPHS, *_, _END_LINES, _SHORT_LINES, _NEWLINES, _LONGEST_LINE,
     _ALPHANUMERICS,
 ) = range(len(FACTS))  # fmt: skip
 
@@ -259,180 +255,69 @@ def _stop_word(codes, start, end, flags, stops):
 
 
 @_inner
-def _count_stop_words(codes, count, flags, stops, reach, word_ends, numbers, places, row):
-    """Look at the first occurrence of every word that may be a stop word, until all are found."""
-    distinct, likely, found, everything = 0, 0, 0, (1 << stops.size) - 1
-    for i in range(count):
+def _likely_stop_words(codes, different, flags, reach, word_ends, firsts):
+    """Keep those first places of words that may hold a stop word, and return how many those are."""
+    likely = 0
+    for j in range(different):
+        i = np.int64(firsts[j])
         end = np.int64(word_ends[i])
         start = end - (reach[i + 1] - reach[i])
         start, end = start + np.int64((flags[codes[start]] & _STRIPPED) != 0), end - np.int64((flags[codes[end - 1]] & _STRIPPED) != 0)
         first, last = flags[codes[start]], flags[codes[end - 1]]  # after one mark of punctuation on either side
-        is_likely = ((end - start < 5) & ((first & _STOP_INITIAL) != 0)) | (((first | last) & _STRIPPED) != 0)
-        is_new = numbers[i] == distinct
-        places[likely] = i
-        likely += is_likely & is_new
-        distinct += is_new
-    for j in range(likely):
-        i = np.int64(places[j])
-        end = np.int64(word_ends[i])
-        found |= _stop_word(codes, end - (reach[i + 1] - reach[i]), end, flags, stops)
-        if found == everything:
-            break
-    for bit in range(stops.size):
-        row[_STOP_WORDS] += (found >> bit) & 1
-
-
-# --- kernels: repetitions ---------------------------------------------------------------------------------------------------------
-
-
-@_inner
-def _number(keys, count, numbers, known, slots, base):
-    """Give equal keys equal numbers, from 0 in the order of first occurrence; returns how many different ones there are.
-
-    A slot holds 32 bits of a key's hash and base + its number; below `base` it is a leftover of an earlier use. known: key by
-    number. Whether a key is new cannot be predicted, so nothing but the end of the search branches.
-    """
-    bits = 1
-    while (1 << bits) < 2 * count:
-        bits += 1
-    shift, mask, low = np.uint64(64 - bits), np.uint64((1 << bits) - 1), np.uint64(0xFFFFFFFF)
-    distinct = np.uint64(0)
-    for i in range(count):
-        key = keys[i]
-        spread = (key ^ (key >> np.uint64(29))) * _SPREAD
-        slot = spread >> shift
-        while True:
-            held = slots[slot]
-            is_free = (held & low) < base
-            number = distinct if is_free else (held & low) - base
-            if is_free | ((((held >> np.uint64(32)) ^ spread) & low == 0) & (known[number] == key)):
-                break
-            slot = (slot + np.uint64(1)) & mask
-        slots[slot] = (spread << np.uint64(32)) | (base + number)
-        known[number] = key
-        numbers[i] = number
-        distinct += np.uint64(is_free)
-    return distinct
-
-
-@_inner
-def _duplicates(keys, lengths, count, numbers, known, slots, base):
-    """Return how many keys equal an earlier one, the sum of their lengths, and the next base."""
-    distinct, length = np.int64(_number(keys, count, numbers, known, slots, base)), 0
-    first = 0  # the number of the next key that is new
-    for i in range(count):
-        length += 0 if numbers[i] == first else lengths[i]
-        first += numbers[i] == first
-    return count - distinct, length, base + np.uint64(distinct)
-
-
-@_inner
-def _covered(n, count, reach, places, numbers):
-    """Sum the characters of the words in n-grams that occurred before, each word once."""
-    total, end, first = 0, 0, 0
-    for i in range(count):
-        if numbers[i] == first:
-            first += 1
-        else:
-            place = np.int64(places[i])
-            total += reach[place + n] - reach[max(place, end)]
-            end = place + n
-    return total
-
-
-@_inner
-def _keep_repeated(n, count, distinct, reach, places, numbers, times):
-    """Keep the n-grams that occur more than once; return how many places they have, and the characters of the most frequent one."""
-    for number in range(distinct):
-        times[number] = 0
-    for i in range(count):
-        times[numbers[i]] += 1
-    kept, best = 0, 0
-    for i in range(count):
-        place, number = np.int64(places[i]), numbers[i]
-        length = reach[place + n] - reach[place] + n - 1
-        best = max(best, (np.int64(times[number]) << 32) + length)
-        places[kept], numbers[kept] = place, number
-        kept += times[number] > 1
-    most, length = best >> 32, best & 0xFFFFFFFF
-    return kept, most * length if most > 1 else 0
-
-
-@_inner
-def _pair(count, places, numbers, keys):
-    """Make the keys of n-grams from the repeated (n-1)-grams that stand one word apart; return how many there are."""
-    made = 0
-    for i in range(count - 1):
-        place = places[i]
-        keys[made] = (np.uint64(numbers[i]) << np.uint64(32)) | np.uint64(numbers[i + 1])
-        places[made] = place
-        made += places[i + 1] - place == 1
-    return made
-
-
-@_inner
-def _ngrams(codes, words, flags, stops, hashes, reach, marks, slots, base, row):
-    """Fill the counts of stop words and of repeated n-grams from the hashes of the words; returns the next base.
-
-    marks: places, numbers, times; before the times, where the words end.
-    """
-    places, numbers, times, known = marks[0], marks[1], marks[2], hashes[3]
-    count = words
-    for n in range(1, _LONGEST_NGRAM + 1):
-        if n > 1:
-            count = _pair(count, places, numbers, hashes[0])
-        if count < 1:
-            break
-        distinct = _number(hashes[0], count, numbers, known, slots, base)
-        base += distinct
-        if n == 1:
-            _count_stop_words(codes, words, flags, stops, reach, times, numbers, places, row)
-            for place in range(words):
-                places[place] = place
-        if n > 4:
-            row[_DUPLICATE_5 + n - 5] = _covered(n, count, reach, places, numbers)
-        count, top = _keep_repeated(n, count, distinct, reach, places, numbers, times)
-        if 1 < n < 5:
-            row[_TOP_2 + n - 2] = top
-    return base
+        firsts[likely] = i
+        likely += ((end - start < 5) & ((first & _STOP_INITIAL) != 0)) | (((first | last) & _STRIPPED) != 0)
+    return likely
 
 
 @njit(cache=True)
-def _fill(codes, starts, flags, tallies, stops, short, hashes, sizes, marks, slots, cutting, base, rows):
-    """Fill the rows of texts that lie one after the other in `codes`, each with a space behind it; returns the next base.
+def _count_stop_words(codes, starts, offsets, counts, flags, stops, reach, word_ends, firsts, rows):
+    """Fill the count of different stop words, from the texts' different words."""
+    for t in range(rows.shape[0]):
+        text, lengths, ends, places = codes[starts[t] : starts[t + 1]], reach[offsets[t] :], word_ends[offsets[t] :], firsts[offsets[t] :]
+        found = 0
+        for j in range(_likely_stop_words(text, counts[t, 3], flags, lengths, ends, places)):
+            i = np.int64(places[j])
+            end = np.int64(ends[i])
+            found |= _stop_word(text, end - (lengths[i + 1] - lengths[i]), end, flags, stops)
+            if found == (1 << stops.size) - 1:
+                break
+        for bit in range(stops.size):
+            rows[t, _STOP_WORDS] += (found >> bit) & 1
 
-    hashes: of words, lines, paragraphs; keys by number. sizes: reach of words, lengths of lines and paragraphs.
+
+@njit(cache=True)
+def _read(codes, starts, offsets, flags, tallies, short, hashes, sizes, word_ends, cutting, rows, counts):
+    """Fill what one reading gives in the rows of texts that lie one after the other in `codes`, each with a space behind it.
+
+    counts: words, lines and paragraphs of each text. Their hashes and sizes begin at the text's offset.
     """
-    for i in range(rows.shape[0]):
-        text, row = codes[starts[i] : starts[i + 1]], rows[i]
+    for t in range(rows.shape[0]):
+        text, row, i = codes[starts[t] : starts[t + 1]], rows[t], offsets[t]
         size = text.size - 1
         words, lines, paragraphs = _scan(
-            text, size, flags, tallies, short, hashes[0], sizes[0], marks[2], hashes[1], sizes[1], hashes[2], sizes[2], cutting, row
-        )
+            text, size, flags, tallies, short, hashes[0][i:], sizes[0][i:], word_ends[i:], hashes[1][i:], sizes[1][i:], hashes[2][i:],
+            sizes[2][i:], cutting, row,
+        )  # fmt: skip
         _symbols(text, size, row)
-        row[_CHARACTERS], row[_WORDS], row[_WORD_CHARACTERS] = size, words, sizes[0, words]
+        row[_CHARACTERS], row[_WORDS], row[_WORD_CHARACTERS] = size, words, sizes[0, i + words]
         row[_LINES], row[_PARAGRAPHS] = lines, paragraphs
-        copies, length, base = _duplicates(hashes[1], sizes[1], lines, marks[1], hashes[3], slots, base)
-        row[_DUPLICATE_LINES], row[_DUPLICATE_LINE_CHARACTERS] = copies, length
-        copies, length, base = _duplicates(hashes[2], sizes[2], paragraphs, marks[1], hashes[3], slots, base)
-        row[_DUPLICATE_PARAGRAPHS], row[_DUPLICATE_PARAGRAPH_CHARACTERS] = copies, length
-        base = _ngrams(text, words, flags, stops, hashes, sizes[0], marks, slots, base, row)
-    return base
+        counts[t, 0], counts[t, 1], counts[t, 2] = words, lines, paragraphs
 
 
 # --- the function others call -----------------------------------------------------------------------------------------------------
 
 
-def _groups(texts: list[str]) -> Iterator[tuple[int, int]]:
-    """Yield ranges of texts that are measured by one call: short ones together, since a call costs as much as a kilobyte."""
-    first, characters = 0, 0
-    for i, text in enumerate(texts):
-        if i > first and characters + len(text) > _SLICE:
-            yield first, i
-            first, characters = i, 0
-        characters += len(text) + 1
-    if texts:
-        yield first, len(texts)
+def _groups(ends: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield ranges of texts that are measured by one call: short ones together, since a call costs as much as a kilobyte.
+
+    ends: where the texts end when they lie one after the other.
+    """
+    first = 0
+    while first < len(ends):
+        start = ends[first - 1] if first else 0
+        last = max(int(np.searchsorted(ends, start + _SLICE, side="right")), first + 1)
+        yield first, last
+        first = last
 
 
 def _write_codes(text: str, codes: np.ndarray) -> None:
@@ -445,21 +330,22 @@ def _write_codes(text: str, codes: np.ndarray) -> None:
 
 def measure(texts: list[str], short_line_characters: int = 30) -> np.ndarray:
     """Measure the facts of a batch of texts; float64[texts, FACTS]. Lines below `short_line_characters` characters are short."""
-    longest = max((len(text) for text in texts), default=0)
-    most_words = longest // 2 + 2
-    codes = np.empty(longest + 2 * _SLICE, dtype=np.uint32)
-    hashes, sizes = np.empty((4, most_words), dtype=np.uint64), np.empty((3, most_words + 1), dtype=np.int64)
-    marks, cutting = np.empty((3, most_words), dtype=np.uint32), np.empty((3, _CHUNK + 4), dtype=np.uint64)
-    slots, base = np.zeros(1 << (2 * most_words).bit_length(), dtype=np.uint64), 1
+    lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)) + 1  # each with a space behind it
+    ends = np.cumsum(lengths)
+    groups = list(_groups(ends))
+    room = max((int(lengths[first:last].sum()) for first, last in groups), default=0)
+    most_words = room // 2 + 2 * max((last - first for first, last in groups), default=0) + 2
+    codes, cutting = np.empty(room, dtype=np.uint32), np.empty((3, _CHUNK + 4), dtype=np.uint64)
+    hashes, sizes = np.empty((3, most_words), dtype=np.uint64), np.empty((3, most_words), dtype=np.int64)
+    word_ends, firsts = np.empty((2, most_words), dtype=np.uint32)
+    counter, columns = RepetitionCounter(most_words), [FACTS.index(name) for name in REPETITIONS]
     facts = np.zeros((len(texts), len(FACTS)), dtype=np.float64)
-    for first, last in _groups(texts):
+    for first, last in groups:
         _write_codes(" ".join([*texts[first:last], ""]), codes)
-        starts = np.cumsum([0, *(len(text) + 1 for text in texts[first:last])], dtype=np.int64)
-        if base > 1 << 31:  # numbers have 32 bits
-            slots.fill(0)
-            base = 1
-        base = _fill(
-            codes, starts, _flags(), _tallies(), _stops(), short_line_characters, hashes, sizes, marks, slots, cutting,
-            np.uint64(base), facts[first:last],
-        )  # fmt: skip
+        starts = np.append(0, ends[first:last] - ends[first] + lengths[first])
+        offsets = starts[:-1] // 2 + 2 * np.arange(last - first)  # a word takes two characters, and reach has one entry more
+        counts, rows = np.zeros((last - first, 4), dtype=np.int64), facts[first:last]
+        _read(codes, starts, offsets, _flags(), _tallies(), short_line_characters, hashes, sizes, word_ends, cutting, rows, counts)
+        rows[:, columns] = counter.count(offsets, counts, hashes, sizes, firsts)
+        _count_stop_words(codes, starts, offsets, counts, _flags(), _stops(), sizes[0], word_ends, firsts, rows)
     return facts

@@ -12,7 +12,7 @@ from tasks.runtime.steps import Steps
 @stage_task("tasks.curation")
 def curate_documents(run: RunRef, section: Curation, raw: RawSourcesRef) -> DocumentsRef:
     """Clean, score and deduplicate all sources; every removal is counted by reason and recorded with what it duplicates."""
-    from tasks.curation.curate import curate
+    from tasks.curation.curate import MEASUREMENTS, curate
 
     with Production(run, "documents", "documents", section, {"raw": raw}, "tasks.curation") as made:
         if made.needed:
@@ -23,6 +23,7 @@ def curate_documents(run: RunRef, section: Curation, raw: RawSourcesRef) -> Docu
 
             counts, details = curate(section, load_manifest(run, raw).details["places"], steps, publish)
             made.seal(counts, details, {"step_seconds": steps.seconds, "items_made": steps.made})
+            steps.forget(keep=MEASUREMENTS)
         assert made.manifest is not None
         show("curation", curation(made.manifest))
         return made.handle(Documents)

@@ -11,7 +11,7 @@ not matter who made them, or if two workers made the same one at once.
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,11 +88,13 @@ class Steps:
     workers: int
     seconds: dict[str, float] = field(default_factory=dict)  # by step: wall-clock
     made: dict[str, int] = field(default_factory=dict)  # by step: items that were worked on now; the others were found finished
+    used: dict[str, set[str]] = field(default_factory=dict)  # by step: folders of the items that were asked for
 
     def run(self, step: str, function: Function, items: list[Item], code: str, unit: str = "items") -> list[Done]:
         """Return the results of all items, in order; an item's exception stops the step, and finished items stay finished."""
         begun = time.monotonic()
         folders = [f"{self.folder}/{step}/{digest_of({'key': item.key, 'code': code})[:24]}" for item in items]
+        self.used.setdefault(step, set()).update(folders)
         found: dict[int, Done] = {}
         for place, folder in enumerate(folders):
             if (done := read_done(self.store, folder)) is not None:
@@ -112,7 +114,13 @@ class Steps:
         self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - begun
         return [found[place] for place in range(len(items))]
 
-    def _finished(self, function: Function, work: dict[int, tuple[str, Any]]):
+    def forget(self, keep: Collection[str]) -> None:
+        """Delete the items that were asked for here, but those of the steps to keep: what they led to is sealed by now."""
+        for step, folders in self.used.items():
+            for folder in sorted(folders) if step not in keep else ():
+                self.store.delete(folder, first="done.json")
+
+    def _finished(self, function: Function, work: dict[int, tuple[str, Any]]) -> Iterator[int]:
         if self.workers == 0:
             for place, (folder, argument) in work.items():
                 make_item(function, self.store.root, folder, argument)

@@ -120,7 +120,9 @@ def test_chats_and_sources_that_cannot_be_read_stop_the_run_before_training(tmp_
         check(recipe, tmp_path / "store")
     own = {"name": "python_library", "kind": "code", "format": "jsonl", "licence": "CC0", "rules": "reference"}
     recipe = edited(tmp_path, "curation.sources.1", own | {"location": str(tmp_path / "broken.jsonl.gz")})
-    with pytest.raises(BadInput, match=r"source 'python_library' has no readable record among the first 1000 of each of its 1 files at '.*broken.jsonl.gz'"):
+    with pytest.raises(
+        BadInput, match=r"source 'python_library' has no readable record among the first 1000 of each of its 1 files at '.*broken.jsonl.gz'"
+    ):
         check(recipe, tmp_path / "store")
     with pytest.raises(BadInput, match=r"source 'python_library' has an empty location"):
         check(edited(tmp_path, "curation.sources.1", own | {"location": ""}), tmp_path / "store")

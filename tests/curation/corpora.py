@@ -65,9 +65,16 @@ def run(curation: Curation, folder: Path, workers: int = 0) -> Result:
 
     counts, details = curate(curation, pin_sources(curation)[1], steps, publish)
     names = [source.name for source in curation.sources if source.role == "corpus"]
-    kept = {name: [row for path, local in sorted(published.items()) if path.startswith(f"documents/{name}/") for row in read_lines(local)] for name in names}  # fmt: skip
-    verdicts = {name: [row for path, local in sorted(published.items()) if path.startswith(f"verdicts/{name}/") for row in pq.read_table(local).to_pylist()] for name in names}  # fmt: skip
+    kept = {name: [row for local in below(published, f"documents/{name}/") for row in read_lines(local)] for name in names}
+    verdicts = {
+        name: [row for local in below(published, f"verdicts/{name}/") for row in pq.read_table(local).to_pylist()] for name in names
+    }
     return Result(counts, details, kept, verdicts, hashes, steps.made, store, published)
+
+
+def below(published: dict[str, Path], prefix: str) -> list[Path]:
+    """Return the files of an artifact below a folder, in order."""
+    return [local for path, local in sorted(published.items()) if path.startswith(prefix)]
 
 
 def write_jsonl(path: Path, rows: list) -> str:

@@ -20,7 +20,9 @@ def main(section: str, store: str, workers: str, unit_bytes: str, result: str) -
     files: dict[str, str] = {}
     places = pin_sources(rules)[1]
     counts, details = curation.curate(rules, places, steps, lambda done, name, path: files.update({path: done.files[name]["sha256"]}))
-    Path(result).write_text(json.dumps({"counts": counts, "details": details, "files": files, "made": steps.made, "seconds": steps.seconds}))
+    Path(result).write_text(
+        json.dumps({"counts": counts, "details": details, "files": files, "made": steps.made, "seconds": steps.seconds})
+    )
 
 
 if __name__ == "__main__":

@@ -69,6 +69,19 @@ def test_the_number_of_partitions_and_bins_changes_no_byte(tmp_path: Path, monke
     assert {k: v for k, v in once.files.items() if k[:5] != "bloom"} == {k: v for k, v in many.files.items() if k[:5] != "bloom"}
 
 
+def test_a_source_of_many_shards_keeps_every_document_in_order(tmp_path: Path, monkeypatch):
+    path = write_jsonl(tmp_path / "a.jsonl", [[text] for text in family_of_copies(12, 60)])
+    once = run(section([{"name": "a", "location": path}]), tmp_path / "once")
+    monkeypatch.setattr("tasks.curation.curate.SHARD_CHARACTERS", 3_000)
+    monkeypatch.setattr("tasks.curation.shuffle.MOST_PARTITIONS", 4)
+    monkeypatch.setattr("tasks.artifacts.slices.Spool.__init__.__defaults__", (2_000,))
+    many = run(section([{"name": "a", "location": path}]), tmp_path / "many")
+    assert sum(name.startswith("documents/") for name in many.files) >= 12
+    assert many.kept == once.kept and many.reasons("a") == once.reasons("a") and many.counts == once.counts
+    ids = [row["id"] for row in many.kept["a"]]
+    assert ids == sorted(ids)
+
+
 def test_the_order_of_files_and_records_changes_no_decision(tmp_path: Path):
     texts = family_of_copies(6, 30)
     for name, order in (("one", texts), ("two", texts[::-1])):

@@ -34,10 +34,18 @@ def curate_pages(tmp_path: Path, pages: list[bytes], **changes) -> Result:
 
 
 def test_nested_pages_neither_crash_nor_hang_and_the_others_are_kept(tmp_path: Path):
-    bombs = [b"<div>" * 200_000, b"<p>" + b"<b>" * 300_000 + b"deep", b"<table><tr><td>" * 60_000, b"<" * 2_000_000, b"<a href='" + b"x" * 500_000]
+    bombs = [
+        b"<div>" * 200_000,
+        b"<p>" + b"<b>" * 300_000 + b"deep",
+        b"<table><tr><td>" * 60_000,
+        b"<" * 2_000_000,
+        b"<a href='" + b"x" * 500_000,
+    ]
     result = curate_pages(tmp_path, [page(TEXTS[0]), *bombs, page(TEXTS[1])])
     assert [text.strip() for text in result.texts("a")] == sorted(TEXTS[:2])
-    assert len(result.verdicts["a"]) == 7 and all(row["reason"] for row in result.verdicts["a"] if row["id"] not in {r["id"] for r in result.kept["a"]})
+    assert len(result.verdicts["a"]) == 7 and all(
+        row["reason"] for row in result.verdicts["a"] if row["id"] not in {r["id"] for r in result.kept["a"]}
+    )
 
 
 def test_a_page_that_the_reader_cannot_finish_is_quarantined_with_its_address(tmp_path: Path, monkeypatch):
@@ -82,7 +90,9 @@ def test_a_document_of_a_hundred_megabytes_is_too_long_and_the_next_is_read(tmp_
     ],
 )
 def test_a_hostile_line_has_a_reason(tmp_path: Path, line: bytes, reason: str):
-    (tmp_path / "a.jsonl").write_bytes(json.dumps({"text": TEXTS[0]}).encode() + b"\n" + line + b"\n" + json.dumps({"text": TEXTS[1]}).encode())
+    (tmp_path / "a.jsonl").write_bytes(
+        json.dumps({"text": TEXTS[0]}).encode() + b"\n" + line + b"\n" + json.dumps({"text": TEXTS[1]}).encode()
+    )
     result = run(section([{"name": "a", "location": str(tmp_path / "a.jsonl")}], max_unreadable_fraction=0.5), tmp_path / "out")
     assert result.texts("a") == sorted(TEXTS[:2]) and result.details["sources"]["a"]["removed"] == {reason: 1}
 

@@ -34,7 +34,9 @@ def command(corpus: Path, store: str, workers: int, result: Path) -> list[str]:
 
 def curated(corpus: Path, store: str, workers: int, folder: Path, **variables: str) -> dict:
     """Run a curation to its end."""
-    done = subprocess.run(command(corpus, store, workers, folder / "result.json"), cwd=ROOT, capture_output=True, text=True, env=os.environ | variables)
+    done = subprocess.run(
+        command(corpus, store, workers, folder / "result.json"), cwd=ROOT, capture_output=True, text=True, env=os.environ | variables
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return json.loads((folder / "result.json").read_text())
 

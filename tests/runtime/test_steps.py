@@ -36,6 +36,15 @@ def test_results_come_in_order_and_are_made_once(tmp_path: Path):
     assert again.run("square", square, items(2, 3, 5), "code")[1] == first[0] and again.made == {"square": 1}
 
 
+def test_forgotten_items_are_gone_and_kept_ones_are_not(tmp_path: Path):
+    store = Store(str(tmp_path))
+    steps = Steps(store, "working", 0)
+    (kept,), (gone,) = steps.run("keep", square, items(3), "code"), steps.run("drop", square, items(4), "code")
+    store.copy(gone.key("answer"), "elsewhere")
+    steps.forget(keep=["keep"])
+    assert store.list("working/drop") == [] and kept.path(store, "answer").read_text() == "9" and store.read("elsewhere") == b"16"
+
+
 def test_other_code_makes_items_anew(tmp_path: Path):
     steps = Steps(Store(str(tmp_path)), "working", 0)
     steps.run("square", square, items(3), "code")
@@ -76,7 +85,7 @@ def test_slices_come_back_one_by_one_and_a_torn_file_is_refused(tmp_path: Path):
     whole = (tmp_path / "s").read_bytes()
     for place in (3, 40, len(whole) - 1):
         (tmp_path / "s").write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(OSError, match="torn or not|holds other bytes"):
+        with pytest.raises(OSError, match=r"torn or not|holds other bytes"):
             [read_slice(store, "s", 5, n) for n in range(5)]
     (tmp_path / "s").write_bytes(whole[:20])
     with pytest.raises(OSError, match="torn"):
@@ -133,5 +142,5 @@ def test_a_death_that_no_record_explains_is_an_error():
     def die(_: Watch) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
 
-    with pytest.raises(RuntimeError, match="died \\(SIGSEGV\\) at 'no record'"):
+    with pytest.raises(RuntimeError, match=r"died \(SIGSEGV\) at 'no record'"):
         run_isolated(die, 5.0)
