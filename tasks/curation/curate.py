@@ -63,6 +63,7 @@ class Corpus:
     steps: Steps
     models: Models = field(default_factory=Models)
     tagged: dict[str, list[Done]] = field(default_factory=dict)  # by source
+    derived: dict[str, Done] = field(default_factory=dict)  # by source: the records that were made for it
     units: list[TaggedUnit] = field(default_factory=list)
     own: dict[str, list[Done]] = field(default_factory=dict)  # by step: each unit's own result
     shared: dict[str, list[Done]] = field(default_factory=dict)  # by step: results that every unit needs
@@ -84,6 +85,7 @@ class Corpus:
             origins = [self._work(unit) for unit in self._numbered(source.origins)]
             derive = DeriveWork(source, origins)
             done = self.steps.run("derive", derive_records, [Item(derive.key(), derive)], code_digest("tasks.curation.prepare"))[0]
+            self.derived[source.name] = done
             made.append((source, self._tag_work(source, derived=done), done.files["records.jsonl.zst"]["bytes"]))
         self._tag_all(made)
         for source in self.section.sources:
@@ -205,6 +207,8 @@ class Corpus:
             for number, done in enumerate(self.shared.get(step, [])):
                 publish(done, "bloom.npz", f"bloom/{kind}-{number:05d}.npz")
         details = curation_details(self.section, self.tagged, emitted, self.shared, self.threshold)
+        for name, done in self.derived.items():
+            details["sources"][name]["made"] = done.counts
         return curation_counts(details), details
 
     # --- running a step ---

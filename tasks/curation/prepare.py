@@ -2,6 +2,7 @@
 other sources (planted duplicates, rewritten books)."""
 
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +99,7 @@ class DeriveWork:
 
 def derive_records(store: Store, work: DeriveWork, output: Output) -> JSON:
     """Step `derive`: records made from documents of other sources, chosen by the smallest ids."""
+    told: Counter = Counter()
     if work.source.plants is not None:
         plants = work.source.plants
         chosen = _choose(store, work.origins, plants.exact_copies + plants.near_copies, PLANTABLE_CHARACTERS, rules=False)
@@ -107,13 +109,14 @@ def derive_records(store: Store, work: DeriveWork, output: Output) -> JSON:
 
         assert work.source.rewriting is not None
         chosen = _choose(store, work.origins, work.source.rewriting.documents, (1, 2**62), rules=True)
-        answers = rewrite(work.source.rewriting, [(id, text) for id, _, text in chosen], AnswerStore(store))
+        answers = rewrite(work.source.rewriting, [(id, text) for id, _, text in chosen], AnswerStore(store), counts=told)
         rows = [{"text": text, "address": f"rewritten:{id}"} for id, text in answers]
     if not rows:
         raise BadInput(f"source {work.source.name!r} would be empty: {', '.join(work.source.origins)} have no documents to make it from")
     write_lines(output.scratch / "records.jsonl.zst", rows)
     output.add(output.scratch / "records.jsonl.zst", "records.jsonl.zst")
-    return {"records": len(rows)}
+    told.pop("asked", None)  # how many answers were still missing says nothing about the records
+    return {"records": len(rows)} | dict(sorted(told.items()))
 
 
 def _choose(store: Store, origins: list[UnitWork], most: int, characters: tuple[int, int], rules: bool) -> list[tuple[str, str, str]]:

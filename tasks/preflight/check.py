@@ -1,5 +1,6 @@
 """A recipe to the certainty that its run can start: every input found and pinned, every size dividing, before anything is spent."""
 
+import os
 from itertools import islice
 
 from recipes.curation import DERIVED, Curation, Source
@@ -39,6 +40,7 @@ def check_recipe(recipe: Recipe, profile_name: str, store_root: str) -> None:
 
         open_model(load_given(recipe.tokenization.load), recipe.tokenization.vocabulary_size)
     _check_store(store_root)
+    check_rewriting(recipe.curation, store_root)
 
 
 def check_models(section: Curation) -> None:
@@ -51,6 +53,18 @@ def check_models(section: Curation) -> None:
     ):
         if location:
             find_files(location, wanted_by)
+
+
+def check_rewriting(section: Curation, store_root: str) -> None:
+    """Check that somebody can answer what rewritten sources ask; BadInput if nobody can, and nobody ever did."""
+    from tasks.curation.rewriting import URL_VARIABLE
+
+    names = [source.name for source in section.sources if source.rewriting]
+    if names and not os.environ.get(URL_VARIABLE) and not open_store(store_root).list("rewriting"):
+        raise BadInput(
+            f"source {names[0]!r} is rewritten by a language model, and {URL_VARIABLE} is not set: set it to the address of a server that speaks "
+            "OpenAI's protocol (ending in /v1), or take the source out of the recipe"
+        )
 
 
 def _divides(units: int, workers: int, what: str, field: str) -> None:

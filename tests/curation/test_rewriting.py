@@ -218,3 +218,30 @@ def test_passages_are_short_enough_and_lose_nothing_but_white_space(text: str, l
     cut = passages(text, limit)
     assert all(0 < len(passage) <= limit for passage in cut)
     assert "".join("".join(cut).split()) == "".join(text.split())
+
+
+def test_rewritten_books_come_through_curation_and_a_rerun_asks_nothing(tmp_path: Path, monkeypatch):
+    from tests.curation.corpora import PLAIN, TEXTS, run, section, write_jsonl
+
+    books = write_jsonl(tmp_path / "books.jsonl", [[text] for text in [*TEXTS, "too short"]])
+    rewriting = RULE.model_dump() | {"documents": 2, "passage_characters": 500}
+    sources = [
+        {"name": "books", "kind": "books", "location": books},
+        {"name": "anew", "kind": "rewritten_books", "format": "rewritten", "location": "", "rewriting": rewriting},
+    ]
+    curation = section(sources, {"plain": PLAIN | {"near_duplicates": None}})
+    with pytest.raises(BadInput, match="REYNARD_REWRITE_URL"):
+        run(curation, tmp_path / "out")
+    server = Server()
+    monkeypatch.setenv("REYNARD_REWRITE_URL", server.url)
+    result = run(curation, tmp_path / "out")
+    chosen = sorted(result.kept["books"], key=lambda row: row["id"])[:2]
+    assert result.texts("anew") == sorted(row["text"].upper() for row in chosen)
+    assert {row["raw"] for row in result.kept["anew"]} == {f"rewritten:{row['id']}" for row in chosen}
+    assert result.details["sources"]["anew"]["made"]["documents"] == 2
+    asked = len(server.asked)
+    server.shutdown()
+    monkeypatch.delenv("REYNARD_REWRITE_URL")
+    result.store.delete("working/curation/derive", first="done.json")
+    again = run(curation, tmp_path / "out")
+    assert again.files == result.files and len(server.asked) == asked > 0 and again.made["derive"] == 1
