@@ -10,7 +10,7 @@ import orjson
 import typer
 from pydantic import ValidationError
 
-from recipes.curation import Curation, Source
+from recipes.curation import DERIVED, Curation, Source
 from recipes.errors import BadInput
 
 if TYPE_CHECKING:
@@ -225,6 +225,8 @@ def text(verdicts: "Verdicts", place: "Place", row: JSON, source: Source | None,
         return None, "not read again, since reading it failed" + (" and ended the process" if row["reason"] == "crashed" else "")
     if source is None or section is None:
         return None, "not read again: how it was read is not known"
+    if source.format in DERIVED:
+        return None, f"not kept: it was made from {', '.join(source.origins) or 'nothing'} by the recipe, and dropped"
     try:
         return raw_text(source, section, row["raw"])[:TEXT_CHARACTERS], "read again from its address, before cleaning"
     except (ValueError, OSError) as error:

@@ -7,6 +7,7 @@ by 64-bit hashes: among a million of the index, one document in two billion word
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ class BenchmarkIndex:
         return len(np.unique(places)), self.items[self.item_of[places[0]]]
 
 
+@lru_cache
 def _shingles(words: int) -> NearDuplicates:
     return NearDuplicates(unit="word", shingle_length=words, permutations=1, bands=1, rows=1, jaccard_threshold=1.0, scope="across_sources")
 

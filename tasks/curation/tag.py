@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import pyarrow as pa
+
 from recipes.curation import DERIVED, Decontamination, NearDuplicates, Rules, Source
 from tasks.artifacts.documents import read_lines
 from tasks.artifacts.manifest import JSON
@@ -91,6 +93,7 @@ def tag_unit(store: Store, work: TagWork, output: Output) -> JSON:
 
 def load_kernels(work: TagWork) -> None:
     """Load the compiled kernels in this process, from which every child has them for nothing."""
+    pa.array([""])  # imports pandas
     measure(["a word"])
     if work.near:
         near_keys(["a word"], work.near)

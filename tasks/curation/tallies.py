@@ -31,7 +31,9 @@ def curation_details(
     crashed = [row for dones in tagged.values() for done in dones for row in done.counts["crashed"]]
     return {
         "reasons": list(REASONS[1:]),
-        "sources": {s.name: source_row(section, s, tagged.get(s.name, []), emitted.get(s.name, [])) for s in section.sources},
+        "sources": {
+            s.name: source_row(s, tagged.get(s.name, []), emitted.get(s.name, [])) | {"preference": place} for place, s in enumerate(section.sources)
+        },
         "across_sources": [[dropped, kept, n] for (dropped, kept), n in sorted(across.items())],
         "examples": examples(emits),
         "clusters": clusters(verified),
@@ -57,7 +59,7 @@ def curation_counts(details: JSON) -> JSON:
     return {key: sum(row[key] for row in rows) for key in ("documents_in", "documents_kept", "characters_in", "characters_kept")}
 
 
-def source_row(section: Curation, source: Source, tagged: list[Done], emitted: list[Done]) -> JSON:
+def source_row(source: Source, tagged: list[Done], emitted: list[Done]) -> JSON:
     """Add up a source."""
     removed: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     edits: Counter = Counter()

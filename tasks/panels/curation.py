@@ -20,7 +20,7 @@ def curation(manifest: Manifest) -> str:
     """Show the funnel, sources, drops with examples, edits, duplicates, quality, languages and quarantined records."""
     counts, details = manifest.counts, manifest.details
     documents_in, kept = counts.get("documents_in", 0), counts.get("documents_kept", 0)
-    every: Sources = details.get("sources") or {}
+    every: Sources = dict(sorted((details.get("sources") or {}).items(), key=lambda item: item[1].get("preference", 0)))
     sources = {name: source for name, source in every.items() if source.get("role", "corpus") == "corpus"}
     apart = {name: source for name, source in every.items() if name not in sources}
     order = details.get("reasons") or RULES_IN_ORDER

@@ -58,7 +58,7 @@ def size_range(low: int, high: int, last: int) -> str:
     """Write the cluster sizes from `low` to below `high`; the last interval has no end that says anything."""
     if high == last:
         return f"{count(low)} or more"
-    return str(low) if high == low + 1 else f"{count(low)} to {count(high - 1)}"
+    return f"{low} documents" if high == low + 1 else f"{count(low)} to {count(high - 1)}"
 
 
 def similarity(data: dict[str, Any]) -> Markup:

@@ -97,7 +97,7 @@ def test_curation_shows_duplicates_within_and_across_sources():
 
 def test_curation_names_cluster_sizes_as_ranges_and_leaves_out_the_empty_end():
     charts = chart_texts(curation(made_up.documents()))
-    assert charts["Clusters by their number of documents"] == ["2", "60", "3 to 4", "20", "5 to 8", "5"]
+    assert charts["Clusters by their number of documents"] == ["2 documents", "60", "3 to 4", "20", "5 to 8", "5"]
     made = made_up.documents()
     made.details["clusters"]["counts"] = [0, 0, 0, 0, 3]
     assert "17 or more" in chart_texts(curation(made))["Clusters by their number of documents"]
