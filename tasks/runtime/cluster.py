@@ -17,7 +17,7 @@ class Profile:
     gpus_per_worker: int
     zero_stage: int
     micro_batch_tokens: int  # most tokens a worker holds activations for at once
-    cpu_workers: int  # processes for data work: curation and tokenization
+    cpu_workers: int = 1  # processes for data work: curation and tokenization
 
 
 def _local() -> Profile:

@@ -224,7 +224,7 @@ def test_rewritten_books_come_through_curation_and_a_rerun_asks_nothing(tmp_path
     from tests.curation.corpora import PLAIN, TEXTS, run, section, write_jsonl
 
     books = write_jsonl(tmp_path / "books.jsonl", [[text] for text in [*TEXTS, "too short"]])
-    rewriting = RULE.model_dump() | {"documents": 2, "passage_characters": 500}
+    rewriting = RULE.model_dump() | {"documents": 2, "passage_characters": 5000}
     sources = [
         {"name": "books", "kind": "books", "location": books},
         {"name": "anew", "kind": "rewritten_books", "format": "rewritten", "location": "", "rewriting": rewriting},
