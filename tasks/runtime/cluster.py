@@ -50,7 +50,6 @@ RAY_SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "20",  # a dead head is noticed in seconds; the run is started again and goes on
 }
 
 
@@ -66,6 +65,7 @@ def connect_ray() -> None:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
         print("  starting Ray on this machine", flush=True)
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")  # a head of our own does not come back: notice it soon
         ray.init(
             num_cpus=max(os.cpu_count() or 1, find_profile("local").workers),
             include_dashboard=True,

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from recipes.errors import BadInput
 from tasks.artifacts.manifest import JSON, canonical, digest_of
 from tasks.artifacts.store import Store, open_store, sha256_bytes, sha256_file
 from tasks.runtime.progress import Progress
+
+LOOK_UPS_AT_ONCE = 32  # of a store across a network
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,9 @@ class Steps:
         begun = time.monotonic()
         folders = [f"{self.folder}/{step}/{digest_of({'key': item.key, 'code': code})[:24]}" for item in items]
         self.used.setdefault(step, set()).update(folders)
-        found: dict[int, Done] = {}
-        for place, folder in enumerate(folders):
-            if (done := read_done(self.store, folder)) is not None:
-                found[place] = done
+        with ThreadPoolExecutor(LOOK_UPS_AT_ONCE) as threads:
+            looked_up = threads.map(lambda folder: read_done(self.store, folder), folders)
+            found = {place: done for place, done in enumerate(looked_up) if done is not None}
         missing = [place for place in range(len(items)) if place not in found]
         self.made[step] = self.made.get(step, 0) + len(missing)
         with Progress(step, sum(items[place].weight for place in missing), unit) as progress:

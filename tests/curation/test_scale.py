@@ -104,6 +104,20 @@ def test_a_kill_costs_only_what_was_being_made(corpus, undisturbed, tmp_path, vi
     assert sum(again["made"].values()) <= sum(undisturbed["made"].values()) - len(before) or victim == "worker"
 
 
+def test_bad_input_that_a_worker_finds_is_one_sentence(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for name, column in (("a", "text"), ("b", "body")):
+        pq.write_table(pa.table({column: ["words " * 60]}), tmp_path / f"{name}.parquet")
+    curation = section([{"name": "a", "format": "parquet", "location": str(tmp_path / "*.parquet")}])
+    (tmp_path / "section.json").write_text(curation.model_dump_json())
+    arguments = command(tmp_path / "section.json", str(tmp_path / "store"), 2, tmp_path / "result.json")
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and "BadInput" in last and "b.parquet has no column 'text'" in last
+
+
 def test_an_s3_server_holds_the_steps_as_well_as_a_disk(corpus, undisturbed, tmp_path):
     from infra.local.services import start_s3, stop
 

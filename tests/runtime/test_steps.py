@@ -144,3 +144,14 @@ def test_a_death_that_no_record_explains_is_an_error():
 
     with pytest.raises(RuntimeError, match=r"died \(SIGSEGV\) at 'no record'"):
         run_isolated(die, 5.0)
+
+
+def test_only_an_item_that_takes_much_longer_than_the_others_gets_a_second_worker():
+    from tasks.runtime.pool import _stragglers
+
+    now = time.monotonic()
+    assert _stragglers({"a": (7, now - 300)}, []) == []  # nothing to compare with
+    assert _stragglers({"a": (7, now - 50), "b": (8, now)}, [1.0, 1.0]) == []  # never before a minute
+    assert _stragglers({"a": (7, now - 90), "b": (8, now - 50)}, [1.0, 2.0, 1.0]) == [7]
+    assert _stragglers({"a": (7, now - 90)}, [40.0]) == []  # the others take long, too
+    assert _stragglers({"a": (7, now - 90), "b": (7, now)}, [1.0]) == []  # it has two already
