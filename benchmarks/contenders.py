@@ -28,6 +28,7 @@ EXACT, PARSING = "reynard: exact duplicates", "orjson: read and parse"
 FILTERS, CLEANING = "reynard: all heuristics", "reynard: C4 lines"
 PAGES = "reynard: WARC to clean text"
 WHOLE, ONE, TWO = "reynard: whole chain", "reynard: whole chain, 1 worker", "reynard: whole chain, 2 workers"
+WHOLE_PAGES = "reynard: whole chain, WARC alone"
 GROUPS = ("near", "exact", "filters", "models", "pages", "chain")
 
 _NEAR, _EXACT, _FILTERS, _PAGES = (f"benchmarks.peers.{name}:" for name in ("near", "exact", "filters", "pages"))
@@ -67,6 +68,7 @@ CONTENDERS = (
     Contender(PAGES, "pages", "benchmarks.ours.pages:warc_to_text", input="pages", aim="main content, guarded against hostile pages, cleaned"),
     Contender("trafilatura", "pages", _PAGES + "trafilatura", PAGES, ("fastwarc", "trafilatura", "orjson"), _PEERS, True, "pages"),
     Contender(WHOLE, "chain", "benchmarks.ours.chain:whole", aim="one process; shares of all steps"),
+    Contender(WHOLE_PAGES, "chain", "benchmarks.ours.chain:whole_pages", input="pages", aim="WARC alone; one process; shares of all steps"),
     Contender(ONE, "chain", "benchmarks.ours.chain:one_worker", aim="on Ray"),
     Contender(TWO, "chain", "benchmarks.ours.chain:two_workers", aim="on Ray"),
 )  # fmt: skip

@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.contenders import CONTENDERS, EXACT, FILTERS, GROUPS, NEAR, ONE, PARSING, TWO, WHOLE, Contender  # noqa: E402
+from benchmarks.contenders import CONTENDERS, EXACT, FILTERS, GROUPS, NEAR, ONE, PARSING, TWO, Contender  # noqa: E402
 from benchmarks.machine import machine_facts  # noqa: E402
 
 Row = dict[str, Any]
@@ -196,9 +196,9 @@ def print_table(rows: list[Row]) -> None:
         if mine := [row for row in rows if row["group"] == group]:
             print(f"\n{group}\n{head}\n" + "\n".join(map(line_of, mine)))
     for row in rows:
-        if row["name"] == WHOLE and "shares" in row:
+        if "shares" in row:
             print(
-                "\nshares of the whole chain: "
+                f"\nshares of {row['name']}: "
                 + ", ".join(f"{name} {share:.1%}" for name, share in sorted(row["shares"].items(), key=lambda item: -item[1]))
             )
     print()

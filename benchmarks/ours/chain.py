@@ -39,6 +39,7 @@ def section_of(settings: dict[str, Any]) -> Curation:
         "language": {"keep": ["en"], "min_score": 0.3}, "mask": ["email", "ip"], "quality": True, "near_duplicates": "text", "decontaminate": True,
     }  # fmt: skip
     sources = [{"name": "text", "kind": "mixed_web", "format": "jsonl", "location": settings["input"], "licence": "-", "rules": "text"}]
+    sources = [] if settings.get("pages_alone") else sources
     if settings["warc"]:
         sources.append(
             {"name": "crawl", "kind": "common_crawl", "format": "warc", "location": settings["warc"], "licence": "-", "rules": "pages"}
@@ -124,6 +125,12 @@ def whole(task: Task) -> dict:
         "step_seconds": steps,
         "shares": {name: round(seconds / total, 4) for name, seconds in shares.items() if seconds / total >= 0.0005},
     }
+
+
+def whole_pages(task: Task) -> dict:
+    """Curate the WARC file alone: what a crawl costs."""
+    task.settings["pages_alone"] = True
+    return whole(task)
 
 
 def one_worker(task: Task) -> dict:
