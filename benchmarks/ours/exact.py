@@ -22,5 +22,5 @@ def exact(task: Task) -> dict:
         suspected = bloom.add_new(hashes)
         rows = np.empty(len(hashes), dtype=HASH_ROW)
         rows["hi"], rows["lo"], rows["reference"] = hashes[:, 0], hashes[:, 1], np.arange(len(hashes))
-        copies = suspected & (originals(rows) != rows["reference"])
+        copies = suspected & (originals(rows, suspected) != rows["reference"])
     return {"removed": int(copies.sum()), "false_positives": int((suspected & ~copies).sum())}

@@ -64,7 +64,7 @@ def find_copies(store: Store, work: CopiesWork, output: Output) -> JSON:
     rows = np.concatenate(pieces) if pieces else np.zeros(0, HASH_ROW)
     bloom = BloomFilter(len(rows), work.section.exact_duplicates.false_positive_rate)
     suspected = bloom.add_new(np.stack([rows["hi"], rows["lo"]], axis=1))
-    original = originals(rows)
+    original = originals(rows, suspected)
     copied = suspected & (original != rows["reference"])
     dropped = copied & ~np.asarray(work.frozen, dtype=bool)[unit_of(rows["reference"])]
     found = np.empty(int(dropped.sum()), dtype=COPY_ROW)
@@ -79,15 +79,17 @@ def find_copies(store: Store, work: CopiesWork, output: Output) -> JSON:
     }  # fmt: skip
 
 
-def originals(rows: np.ndarray) -> np.ndarray:
-    """Return, for each row, the reference of the first row with the same hash."""
-    order = np.lexsort((rows["reference"], rows["lo"], rows["hi"]))
+def originals(rows: np.ndarray, suspected: np.ndarray) -> np.ndarray:
+    """Return, for each row, the reference of the first row with the same hash; only hashes of suspected rows are looked up."""
+    original = rows["reference"].copy()
+    wanted = np.unique(rows["hi"][suspected])
+    if not len(wanted):
+        return original
+    place = np.flatnonzero(wanted[np.minimum(np.searchsorted(wanted, rows["hi"]), len(wanted) - 1)] == rows["hi"])
+    order = place[np.lexsort((rows["reference"][place], rows["lo"][place], rows["hi"][place]))]
     hi, lo = rows["hi"][order], rows["lo"][order]
-    first = np.ones(len(rows), dtype=bool)
-    first[1:] = (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])
-    starts = np.flatnonzero(first)
-    original = np.empty(len(rows), dtype=np.uint64)
-    original[order] = rows["reference"][order][starts[np.cumsum(first) - 1]] if len(rows) else 0
+    first = np.r_[True, (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])]
+    original[order] = rows["reference"][order][np.flatnonzero(first)[np.cumsum(first) - 1]]
     return original
 
 

@@ -78,7 +78,7 @@ def find_repeats(store: Store, work: RepeatsWork, output: Output) -> JSON:
     rows = np.concatenate(pieces) if pieces else np.zeros(0, LINE_ROW)
     bloom = BloomFilter(len(rows), work.false_positive_rate)
     suspected = bloom.add_new(np.stack([rows["hi"], rows["lo"]], axis=1))
-    original = originals(rows)
+    original = originals(rows, suspected)
     repeated = suspected & (original != rows["reference"]) & ~np.asarray(work.frozen, dtype=bool)[unit_of(rows["reference"])]
     found = np.empty(int(repeated.sum()), dtype=REPEAT_ROW)
     found["row"], found["line"] = rows["reference"][repeated] & np.uint64(0xFFFFFFFF), rows["line"][repeated]
