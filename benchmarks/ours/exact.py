@@ -16,8 +16,7 @@ def exact(task: Task) -> dict:
 
     BloomFilter(10, FALSE_POSITIVE_RATE).add_new(content_hashes(np.array([content_hash("load the kernels")], dtype=object)))
     with task.measured():
-        column = np.array([content_hash(text) for text in task.texts()], dtype=object)
-        hashes = content_hashes(column)
+        hashes = np.frombuffer(b"".join(content_hash(text) for text in task.texts()), dtype=np.uint64).reshape(-1, 2)
         bloom = BloomFilter(len(hashes), FALSE_POSITIVE_RATE)
         suspected = bloom.add_new(hashes)
         rows = np.empty(len(hashes), dtype=HASH_ROW)
