@@ -2,13 +2,16 @@
 
     python benchmarks/curation_memory.py --inputs 100mb.jsonl 400mb.jsonl 2400mb.jsonl --workers 2 --json memory.json
 
-The peak is `VmHWM` of /proc, the most memory that a process ever had resident, of every Ray worker and forked child that was seen working.
+The peak is `VmHWM` of /proc, the most memory that a process ever had resident, of every Ray worker and forked child that was
+seen working; the driver accounts for itself.
 Files that are mapped into memory count, though the system may drop them at any time. Models are left out: they are a constant.
 """
 
 import argparse
 import json
 import multiprocessing
+import os
+import resource
 import sys
 import tempfile
 import threading
@@ -34,29 +37,22 @@ def section(path: Path) -> dict:
     }  # fmt: skip
 
 
-def peaks_of(session: int, peaks: dict[str, int]) -> None:
-    """Take note of the peak of every process of a session, by what it is."""
-    import os
-
+def workers_peak(session: int) -> int:
+    """Return the largest peak, in megabytes, of the workers of a session that are there now."""
+    largest = 0
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
         try:
-            if os.getsid(int(entry.name)) != session:
-                continue
-            line = (entry / "cmdline").read_bytes().replace(b"\x00", b" ").decode(errors="replace")
-            kind = "worker" if line.startswith("ray::make_item") else "driver" if "curation_memory" in line else ""
-            status = (entry / "status").read_text()
-        except (OSError, ValueError):
+            mine = entry.name.isdigit() and os.getsid(int(entry.name)) == session
+            if mine and (entry / "cmdline").read_bytes().startswith(b"ray::make_item"):
+                status = (entry / "status").read_text()
+                largest = max(largest, int(status.split("VmHWM:")[1].split()[0]) // 1000)
+        except (OSError, ValueError, IndexError):  # it has just ended
             continue
-        if kind and "VmHWM:" in status:
-            peaks[kind] = max(peaks.get(kind, 0), int(status.split("VmHWM:")[1].split()[0]) // 1000)
+    return largest
 
 
 def curate_once(path: str, workers: int, answer: str) -> None:
     """Curate one corpus in a process and session of its own, and write down the peaks."""
-    import os
-
     os.setsid()
     from recipes.curation import Curation
     from tasks.artifacts.store import Store
@@ -65,12 +61,12 @@ def curate_once(path: str, workers: int, answer: str) -> None:
     from tasks.sources.units import pin_files
 
     rules = Curation.model_validate(section(Path(path)))
-    peaks: dict[str, int] = {}
+    peaks = [0]
     stop = threading.Event()
 
     def watch() -> None:
         while not stop.wait(0.1):
-            peaks_of(os.getpid(), peaks)
+            peaks.append(max(peaks.pop(), workers_peak(os.getpid())))
 
     with tempfile.TemporaryDirectory(prefix="reynard-memory-", dir=Path(answer).parent) as store:
         steps = Steps(Store(store), "working", workers)
@@ -82,8 +78,8 @@ def curate_once(path: str, workers: int, answer: str) -> None:
         stop.set()
     row = {
         "megabytes": round(Path(path).stat().st_size / 1e6), "documents": counts["documents_in"], "kept": counts["documents_kept"],
-        "worker_peak_megabytes": peaks.get("worker"), "driver_peak_megabytes": peaks.get("driver"), "seconds": round(seconds, 1),
-        "items": sum(steps.made.values()),
+        "worker_peak_megabytes": peaks[0], "driver_peak_megabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
+        "seconds": round(seconds, 1), "items": sum(steps.made.values()),
     }  # fmt: skip
     Path(answer).write_text(json.dumps(row))
 
