@@ -85,7 +85,8 @@ def tag_unit(store: Store, work: TagWork, output: Output) -> JSON:
     """Tag a unit: the step's function. Return counts of documents, characters, faults and skipped rows."""
     load_kernels(work)
     measuring = Measuring(store, work)
-    counts = run_isolated(lambda watch: _tag(store, work, measuring, output.scratch, watch), DOCUMENT_SECONDS)
+    derived = work.derived.path(store, "records.jsonl.zst") if work.derived else None  # a child cannot use this process's store
+    counts = run_isolated(lambda watch: _tag(work, measuring, derived, output.scratch, watch), DOCUMENT_SECONDS)
     for name in ("text.parquet", "attributes.parquet"):
         output.add(output.scratch / name, name)
     return counts
@@ -99,7 +100,7 @@ def load_kernels(work: TagWork) -> None:
         near_keys(["a word"], work.near)
 
 
-def _tag(store: Store, work: TagWork, measuring: "Measuring", folder: Path, watch: Watch) -> JSON:
+def _tag(work: TagWork, measuring: "Measuring", derived: Path | None, folder: Path, watch: Watch) -> JSON:
     skipped: Counter = Counter()
     faults: Counter = Counter()
     counts = {"documents": 0, "characters": 0, "bytes": 0}
@@ -120,7 +121,7 @@ def _tag(store: Store, work: TagWork, measuring: "Measuring", folder: Path, watc
         batch.clear()
         size = 0
 
-    for document in _documents(store, work, measuring, watch, skipped):
+    for document in _documents(work, measuring, derived, watch, skipped):
         batch.append(document)
         size += len(document.text)
         counts["documents"] += 1
@@ -137,9 +138,9 @@ def _tag(store: Store, work: TagWork, measuring: "Measuring", folder: Path, watc
     return counts | {"skipped": sum(skipped.values()), "faults": dict(sorted(faults.items())), "crashed": crashed}
 
 
-def _documents(store: Store, work: TagWork, measuring: "Measuring", watch: Watch, skipped: Counter) -> Iterator[Tagged]:
+def _documents(work: TagWork, measuring: "Measuring", derived: Path | None, watch: Watch, skipped: Counter) -> Iterator[Tagged]:
     """Yield the unit's documents in order; a record that was convicted of a crash comes as a fault."""
-    records = _records(store, work, skipped)
+    records = _records(work, derived, skipped)
     last = "the beginning"
     while True:
         reading = f"{work.source.name}: after {last}"
@@ -160,10 +161,10 @@ def _documents(store: Store, work: TagWork, measuring: "Measuring", watch: Watch
         watch.end()
 
 
-def _records(store: Store, work: TagWork, skipped: Counter) -> Iterator[Record]:
+def _records(work: TagWork, derived: Path | None, skipped: Counter) -> Iterator[Record]:
     if work.source.format in DERIVED:
-        assert work.derived is not None
-        for row in read_lines(work.derived.path(store, "records.jsonl.zst")):
+        assert derived is not None
+        for row in read_lines(derived):
             yield Record(row["text"], row["address"])
     else:
         assert work.unit is not None

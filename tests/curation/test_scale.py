@@ -1,5 +1,6 @@
 """Curation on Ray: the same bytes at any number of workers, after any kill, on a disk or on an S3 server; and in bounded memory."""
 
+import gzip
 import json
 import os
 import random
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.curation.corpora import family_of_copies, section, write_jsonl
+from tests.curation.corpora import PLAIN, family_of_copies, section, write_jsonl
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,11 +119,33 @@ def test_bad_input_that_a_worker_finds_is_one_sentence(tmp_path):
     assert done.returncode == 1 and "BadInput" in last and "b.parquet has no column 'text'" in last
 
 
+def read_from_s3(folder: Path, variables: dict[str, str]) -> dict:
+    """Curate raw files of a bucket, plain and compressed, and records derived from them, into a store of the same bucket."""
+    import boto3
+
+    client = boto3.client(
+        "s3", endpoint_url=variables["AWS_ENDPOINT_URL"], region_name="us-east-1",
+        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"], aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+    )  # fmt: skip
+    texts = [" ".join(f"the word {n} {i} of it" for i in range(150)) for n in range(12)]
+    for name, part, pack in (("1.jsonl", texts[:6], bytes), ("2.jsonl.gz", texts[6:], gzip.compress)):
+        lines = "".join(json.dumps({"text": text}) + "\n" for text in part).encode()
+        client.put_object(Bucket="reynard", Key=f"raw/{name}", Body=pack(lines))
+    plants = {"of": ["a"], "exact_copies": 4, "near_copies": 0, "junk": 0, "seed": 0}
+    planted = {"name": "planted", "kind": "planted", "format": "planted", "location": "", "plants": plants}
+    curation = section([{"name": "a", "location": "s3://reynard/raw/*"}, planted], {"plain": PLAIN | {"near_duplicates": None}})
+    (folder / "s3.json").write_text(curation.model_dump_json())
+    found = curated(folder / "s3.json", variables["REYNARD_STORE"] + "/raw-on-s3", 2, folder, **variables)
+    assert found["details"]["sources"]["planted"]["removed"] == {"exact_duplicate": 4}
+    return found
+
+
 def test_an_s3_server_holds_the_steps_as_well_as_a_disk(corpus, undisturbed, tmp_path):
     from infra.local.services import start_s3, stop
 
     server, variables = start_s3(tmp_path / "s3")
     try:
         assert same(curated(corpus, variables["REYNARD_STORE"] + "/curation", 2, tmp_path, **variables), undisturbed)
+        assert read_from_s3(tmp_path, variables)["counts"]["documents_kept"] == 12
     finally:
         stop(server)

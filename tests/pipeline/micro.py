@@ -15,6 +15,7 @@ def micro_recipe(folder: Path, **sft_changes) -> Path:
     sources = {source["name"]: source for source in recipe["curation"]["sources"]}
     sources["python_library"]["location"] = "stdlib:[a-e]*.py"
     sources["planted"]["plants"] |= {"of": ["python_library"], "exact_copies": 5, "near_copies": 5, "junk": 12}
+    sources["planted"]["rules"] = "code"  # that of its origin, with which it is compared
     sources["debris"]["plants"]["junk"] = 40
     recipe["curation"]["sources"] = [sources[name] for name in ("python_topics", "python_library", "planted", "debris")]
     recipe["curation"]["quality"]["train"] |= {"positive": ["python_topics"], "epochs": 10}
