@@ -101,7 +101,7 @@ class Source(Section):
     role: Literal["corpus", "reference", "classifier"] = "corpus"
     revision: str | None = None  # of a `hf://` or `dataset` location: the commit, branch or tag that is read
     fields: Fields = Fields()
-    where: dict[str, list[str]] | None = None  # keep rows whose field has one of these values, such as a subset's name
+    where: dict[str, list[str]] | None = None  # keep rows whose field, written as text ("2000", "True"), is one of these values
     split_above_characters: PositiveInt | None = None  # cut longer records at paragraph borders
     sample: Portion | None = None  # keep documents whose content hash lies in this part of the range of all hashes
     plants: Plants | None = None
@@ -343,7 +343,17 @@ class Curation(Section):
         for source in self.sources:
             if source.rules not in self.rules:
                 raise ValueError(f"source {source.name!r} names rules {source.rules!r}: curation.rules has {', '.join(sorted(self.rules))}")
-            if source.format == "warc" and self.rules_of(source).html is None:
+            rules = self.rules_of(source)
+            of_rows = source.format in ("jsonl", "parquet", "dataset")
+            if rules.blocked_urls and of_rows and source.fields.url is None:
+                raise ValueError(
+                    f"source {source.name!r}: rules {source.rules!r} block addresses, and fields.url is not set: name the field"
+                )
+            if rules.code and rules.code.languages and of_rows and source.fields.path is None:
+                raise ValueError(
+                    f"source {source.name!r}: rules {source.rules!r} ask for languages, and fields.path is not set: name the field"
+                )
+            if source.format == "warc" and rules.html is None:
                 raise ValueError(f"source {source.name!r} reads WARC files, whose pages are HTML: set html in rules {source.rules!r}")
         for name, rules in self.rules.items():
             for wants, field in (

@@ -348,12 +348,12 @@ class Recipe(Section):
                 f"tokenization.vocabulary_size {self.tokenization.vocabulary_size} differs from model.vocabulary_size "
                 f"{self.model.vocabulary_size}: the embedding has one row for each token, so make them equal"
             )
-        known = {source.name for source in self.curation.sources}
+        known = {source.name for source in self.curation.sources if source.role == "corpus"}
         for stage in self.pretraining.stages:
             for entry in stage.mixture:
                 if entry.source not in known:
                     raise ValueError(
-                        f"stage {stage.name!r} mixes {entry.source!r}, which is not among curation.sources: {', '.join(sorted(known))}"
+                        f"stage {stage.name!r} mixes {entry.source!r}, which is not among the corpus of curation.sources: {', '.join(sorted(known))}"
                     )
             if stage.unit_tokens > self.model.context_tokens:
                 raise ValueError(

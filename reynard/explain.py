@@ -65,6 +65,7 @@ def explain(
 
 def artifacts(run: str, root: str) -> "tuple[Store, list[Manifest]]":
     """Return a store and its documents artifacts, newest first: those of a run, or of a store; BadInput if there are none."""
+    from tasks.artifacts.documents import last_documents
     from tasks.artifacts.store import open_store
     from tasks.artifacts.verdicts import sealed_documents
 
@@ -86,7 +87,9 @@ def artifacts(run: str, root: str) -> "tuple[Store, list[Manifest]]":
     store = open_store(place)
     found = sealed_documents(store)
     named = (folder.resolve().name, summary.get("versions", {}).get("documents"))
-    mine = [manifest for manifest in found if manifest.recorded.get("run") == named[0] or manifest.version == named[1]]
+    last = store.read(key).decode() if store.exists(key := last_documents(named[0])) else named[1]
+    mine = [manifest for manifest in found if manifest.recorded.get("run") == named[0] or manifest.version in (last, named[1])]
+    mine.sort(key=lambda manifest: manifest.version != last)  # what the run used last, though it may have been made long ago
     if not (mine or (found and Path(store.root) == own)):
         raise BadInput(f"the store {store.root} holds no finished documents of the run {named[0]}: let it finish curation, or give --store")
     return store, mine or found

@@ -22,6 +22,11 @@ def document_id(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def last_documents(run: str) -> str:
+    """Return the store's key under which a run says which documents artifact it used last, made anew or found."""
+    return f"last/{run}/documents"
+
+
 def write_lines(path: Path, rows: Iterable[JSON]) -> None:
     """Write rows as one zstd-compressed JSON-lines file; equal rows give equal bytes."""
     with path.open("wb") as file, zstandard.ZstdCompressor(level=3).stream_writer(file) as stream:

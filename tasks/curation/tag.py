@@ -135,7 +135,12 @@ def _tag(work: TagWork, measuring: "Measuring", derived: Path | None, folder: Pa
     if batch:
         flush()
     writer.close()
-    return counts | {"skipped": sum(skipped.values()), "faults": dict(sorted(faults.items())), "crashed": crashed}
+    return counts | {
+        "skipped": sum(skipped.values()),
+        "skipped_by": dict(sorted(skipped.items())),
+        "faults": dict(sorted(faults.items())),
+        "crashed": crashed,
+    }
 
 
 def _documents(work: TagWork, measuring: "Measuring", derived: Path | None, watch: Watch, skipped: Counter) -> Iterator[Tagged]:

@@ -75,7 +75,8 @@ def source_row(source: Source, tagged: list[Done], emitted: list[Done]) -> JSON:
         "documents_in": sum(done.counts["documents"] for done in tagged), "characters_in": sum(done.counts["characters"] for done in tagged),
         "documents_kept": sum(row["documents_kept"] for row in counts), "characters_kept": sum(row["characters_kept"] for row in counts),
         "bytes_kept": bytes_kept, "tokens_estimated": int(bytes_kept / BYTES_PER_TOKEN), "skipped": sum(done.counts["skipped"] for done in tagged),
-        "unreadable": removed["unreadable"][0] if "unreadable" in removed else 0,
+        "skipped_by": dict(sorted(sum((Counter(done.counts["skipped_by"]) for done in tagged), Counter()).items())),
+        "unreadable": sum(done.counts["faults"].get("unreadable", 0) for done in tagged),
         "removed": {reason: removed[reason][0] for reason in ordered}, "removed_characters": {reason: removed[reason][1] for reason in ordered},
         "edits": dict(sorted(edits.items())),
     }  # fmt: skip

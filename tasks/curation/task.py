@@ -1,8 +1,12 @@
 """Raw documents to documents worth training on: the Flyte task of the curation stage."""
 
+from pathlib import Path
+
 from recipes.curation import Curation
+from tasks.artifacts.documents import last_documents
 from tasks.artifacts.handles import Documents, DocumentsRef, RawSourcesRef, RunRef
 from tasks.panels.curation import curation
+from tasks.panels.page import page
 from tasks.runtime.cluster import find_profile
 from tasks.runtime.flyte import show, stage_task
 from tasks.runtime.production import Production, load_manifest
@@ -25,5 +29,10 @@ def curate_documents(run: RunRef, section: Curation, raw: RawSourcesRef) -> Docu
             made.seal(counts, details, {"step_seconds": steps.seconds, "items_made": steps.made})
             steps.forget(keep=MEASUREMENTS)
         assert made.manifest is not None
-        show("curation", curation(made.manifest))
+        made.store.write(last_documents(run.name), made.version.encode())
+        panel = curation(made.manifest)
+        show("curation", panel)
+        if (folder := Path(run.folder)).is_dir():  # on the machine that started the run
+            (folder / "curation.html").write_text(page(f"Curation of {run.name}", "", [("documents", made.label)], [panel]))
+            print(f"  report: {folder / 'curation.html'}", flush=True)
         return made.handle(Documents)

@@ -81,10 +81,18 @@ def _check_first_record(section: Curation, source: Source) -> None:
     else:
         found = find_files(source.location, f"source {source.name!r}", source.revision)
         files = [PinnedFile(file.path, file.address, 0, "") for file in found]
+    rules = section.rules_of(source)
+    if not any(size_of(file) for file in files):
+        raise BadInput(f"source {source.name!r} is empty: {len(files)} files of 0 bytes at {source.location!r}")
     for file in files:
         try:
-            records = islice(read_unit(source, section.rules_of(source), Unit(source.name, (file,))), FIRST_RECORDS)
-            if any(not record.fault for record in records):
+            records = list(islice(read_unit(source, rules, Unit(source.name, (file,))), FIRST_RECORDS))
+            if readable := [record for record in records if not record.fault]:
+                if rules.blocked_urls and not any(record.url for record in readable):
+                    raise BadInput(
+                        f"source {source.name!r}: rules {source.rules!r} block addresses, and none of the first {len(readable)} records has one: "
+                        f"check fields.url ({source.fields.url!r})"
+                    )
                 return
         except BadInput:
             raise
@@ -97,6 +105,11 @@ def _check_first_record(section: Curation, source: Source) -> None:
         f"source {source.name!r} has no readable record among the first {FIRST_RECORDS} of each of its {len(files)} files at {source.location!r}: "
         f"check its format ({source.format}), its fields (text is {source.fields.text!r}) and its `where`"
     )
+
+
+def size_of(file: PinnedFile) -> int:
+    """Return a local file's size; 1 for what lies elsewhere, which is not asked here."""
+    return os.path.getsize(file.path) if os.path.isfile(file.path) else 1
 
 
 def _check_store(root: str) -> None:

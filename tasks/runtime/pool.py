@@ -52,7 +52,7 @@ def finished_items(function: Function, root: str, work: dict[int, tuple[str, Any
     except ray.exceptions.RayError as error:
         fault = first_fault(error)
         if isinstance(fault, BadInput):
-            raise BadInput(str(fault)) from None
+            raise BadInput(str(fault))  # noqa: B904  its own cause, without a traceback, is what people see
         raise RuntimeError(f"a worker could not finish its item after {DEATHS_ALLOWED} retries: {str(error)[-2000:]}") from error
     finally:
         for reference in running:

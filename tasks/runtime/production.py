@@ -69,6 +69,11 @@ class Production:
         self.records: list[FileEntry] = []
 
     @property
+    def label(self) -> str:
+        """Name and version, as the console writes them."""
+        return f"{self.name}@{self.version[:8]}"
+
+    @property
     def needed(self) -> bool:
         """Tell whether the artifact has yet to be made."""
         return self.manifest is None

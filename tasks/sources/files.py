@@ -42,7 +42,8 @@ def find_files(location: str, wanted_by: str, revision: str | None = None) -> li
             raise BadInput(
                 f"{wanted_by}: nothing matches {pattern!r}: check its location (a path or glob, s3://bucket/key*, hf://, package: or stdlib:)"
             )
-        found += matches
+        known = {file.address for file in found}
+        found += [file for file in matches if file.address not in known]  # a file that two patterns match is read once
     if not found:
         raise BadInput(f"{wanted_by} has an empty location: give a path, a glob, s3://bucket/key*, package:NAME/path or stdlib:path")
     return found
