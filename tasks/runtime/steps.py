@@ -102,6 +102,7 @@ class Steps:
             looked_up = threads.map(lambda folder: read_done(self.store, folder), folders)
             found = {place: done for place, done in enumerate(looked_up) if done is not None}
         missing = [place for place in range(len(items)) if place not in found]
+        missing.sort(key=lambda place: -items[place].weight)  # the largest first: none is left over at the end
         self.made[step] = self.made.get(step, 0) + len(missing)
         with Progress(step, sum(items[place].weight for place in missing), unit) as progress:
             work = {place: (folders[place], items[place].work) for place in missing}

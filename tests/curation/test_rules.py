@@ -16,6 +16,7 @@ NEUTRAL = {
     "fault": "", "hash_place": 0.25, "blocked_url": False, "language": "en", "language_score": 0.9, "quality": math.nan, "c4_page": False,
     "c4_sentences": 0, "benchmark_matches": 0, "licences": "", "programming_language": "", "generated": False,
 }  # fmt: skip
+FIELDS = {"url": "url", "path": "path"}
 WIDE = {  # every rule on, and so wide that nothing fails: each case narrows one limit
     "min_characters": 0, "max_characters": 10**6, "html": None, "blocked_urls": True,
     "language": {"keep": ["en", "de"], "min_score": 0.0},
@@ -44,7 +45,7 @@ def curation(rule: str = "", limits: object = None, **source) -> tuple[Curation,
     """Make a section whose one source has WIDE rules, with `limits` narrowing one of them."""
     rules = WIDE | ({rule: WIDE[rule] | limits if isinstance(limits, dict) else limits} if rule else {})
     values = {
-        "sources": [{"name": "a", "kind": "c4", "format": "jsonl", "location": "a.jsonl", "licence": "MIT", "rules": "wide"} | source],
+        "sources": [{"name": "a", "kind": "c4", "format": "jsonl", "location": "a.jsonl", "licence": "MIT", "rules": "wide", "fields": FIELDS} | source],
         "rules": {"wide": rules}, "max_unreadable_fraction": 0.1, "blocked_urls": "list.txt",
         "language_model": {"location": "m", "licence": "x", "sha256": None},
         "quality": {"load": {"location": "m", "licence": "x", "sha256": None}, "label": "hq", "keep_fraction": 0.1},
