@@ -56,12 +56,7 @@ class CopiesWork:
 
 def find_copies(store: Store, work: CopiesWork, output: Output) -> JSON:
     """Step `copies`: the exact copies in one range of hash values, by unit, and the Bloom filter that recognised them."""
-    pieces = []
-    for number, done in zip(work.numbers, work.selected, strict=True):
-        rows = gather(store, [done], "hashes.slices", work.partitions, work.partition, HASH_ROW).copy()
-        rows["reference"] = references(number, rows["reference"])
-        pieces.append(rows)
-    rows = np.concatenate(pieces) if pieces else np.zeros(0, HASH_ROW)
+    rows = gather_hashes(store, work.selected, work.numbers, "hashes.slices", work.partitions, work.partition, HASH_ROW)
     bloom = BloomFilter(len(rows), work.section.exact_duplicates.false_positive_rate)
     suspected = bloom.add_new(np.stack([rows["hi"], rows["lo"]], axis=1))
     original = originals(rows, suspected)
@@ -77,6 +72,18 @@ def find_copies(store: Store, work: CopiesWork, output: Output) -> JSON:
         "capacity": bloom.capacity, "added": bloom.added, "bytes": bloom.bytes, "false_positives": int((suspected & ~copied).sum()),
         "copies": len(found),
     }  # fmt: skip
+
+
+def gather_hashes(
+    store: Store, dones: list[Done], numbers: list[int], name: str, partitions: int, partition: int, dtype: np.dtype
+) -> np.ndarray:
+    """Collect a partition's hashes from all units, in order of preference; `reference` comes as a row and leaves as a reference."""
+    pieces = []
+    for number, done in zip(numbers, dones, strict=True):
+        rows = gather(store, [done], name, partitions, partition, dtype).copy()
+        rows["reference"] = references(number, rows["reference"])
+        pieces.append(rows)
+    return np.concatenate(pieces) if pieces else np.zeros(0, dtype)
 
 
 def originals(rows: np.ndarray, suspected: np.ndarray) -> np.ndarray:

@@ -14,9 +14,9 @@ from tasks.artifacts.manifest import JSON
 from tasks.artifacts.slices import write_slices
 from tasks.artifacts.store import Store
 from tasks.curation.bloom import BloomFilter
-from tasks.curation.exact import HASH_ROW, copies_of_unit, originals
+from tasks.curation.exact import HASH_ROW, copies_of_unit, gather_hashes, originals
 from tasks.curation.rules import REASONS
-from tasks.curation.shuffle import UnitWork, by_partition, gather, partition_of, references, scope_salt, unit_of
+from tasks.curation.shuffle import UnitWork, by_partition, gather, partition_of, scope_salt, unit_of
 from tasks.curation.tagged import iterate_texts
 from tasks.curation.verify import NEAR_ROW
 from tasks.runtime.steps import Done, Output
@@ -70,12 +70,7 @@ class RepeatsWork:
 
 def find_repeats(store: Store, work: RepeatsWork, output: Output) -> JSON:
     """Step `repeats`: the lines of one range of hash values that an earlier document has, by unit."""
-    pieces = []
-    for number, done in zip(work.numbers, work.spread, strict=True):
-        rows = gather(store, [done], "lines.slices", work.partitions, work.partition, LINE_ROW).copy()
-        rows["reference"] = references(number, rows["reference"])
-        pieces.append(rows)
-    rows = np.concatenate(pieces) if pieces else np.zeros(0, LINE_ROW)
+    rows = gather_hashes(store, work.spread, work.numbers, "lines.slices", work.partitions, work.partition, LINE_ROW)
     bloom = BloomFilter(len(rows), work.false_positive_rate)
     suspected = bloom.add_new(np.stack([rows["hi"], rows["lo"]], axis=1))
     original = originals(rows, suspected)
