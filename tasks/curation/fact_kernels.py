@@ -214,21 +214,20 @@ def _stop_word(codes, start, end, flags, stops):
 
 
 @_inner
-def _count_stop_words(codes, count, flags, stops, reach, word_ends, numbers, places, row):
-    """Look at the first occurrence of every word that may be a stop word, until all are found."""
-    distinct, likely, found, everything = 0, 0, 0, (1 << stops.size) - 1
-    for i in range(count):
+def _count_stop_words(codes, distinct, flags, stops, reach, word_ends, firsts, row):
+    """Look at the first occurrence of every word that may be a stop word, until all are found; overwrites `firsts`."""
+    likely, found, everything = 0, 0, (1 << stops.size) - 1
+    for number in range(distinct):
+        i = np.int64(firsts[number])
         end = np.int64(word_ends[i])
         start = end - (reach[i + 1] - reach[i])
         start, end = start + np.int64((flags[codes[start]] & STRIPPED) != 0), end - np.int64((flags[codes[end - 1]] & STRIPPED) != 0)
         first, last = flags[codes[start]], flags[codes[end - 1]]  # after one mark of punctuation on either side
         is_likely = ((end - start < 5) & ((first & STOP_INITIAL) != 0)) | (((first | last) & STRIPPED) != 0)
-        is_new = numbers[i] == distinct
-        places[likely] = i
-        likely += is_likely & is_new
-        distinct += is_new
+        firsts[likely] = i
+        likely += is_likely
     for j in range(likely):
-        i = np.int64(places[j])
+        i = np.int64(firsts[j])
         end = np.int64(word_ends[i])
         found |= _stop_word(codes, end - (reach[i + 1] - reach[i]), end, flags, stops)
         if found == everything:
@@ -241,11 +240,11 @@ def _count_stop_words(codes, count, flags, stops, reach, word_ends, numbers, pla
 
 
 @_inner
-def _number(keys, count, numbers, known, slots, base):
+def _number(keys, count, numbers, known, firsts, slots, base):
     """Give equal keys equal numbers, from 0 in the order of first occurrence; returns how many different ones there are.
 
-    A slot holds 32 bits of a key's hash and base + its number; below `base` it is a leftover of an earlier use. known: key by
-    number. Whether a key is new cannot be predicted, so nothing but the end of the search branches.
+    A slot holds 32 bits of a key's hash and base + its number; below `base` it is a leftover of an earlier use. known, firsts: by
+    number, the key and where it occurs first. Whether a key is new cannot be predicted, so nothing but the end of the search branches.
     """
     bits = 1
     while (1 << bits) < 2 * count:
@@ -266,14 +265,15 @@ def _number(keys, count, numbers, known, slots, base):
         slots[slot] = (spread << np.uint64(32)) | (base + number)
         known[number] = key
         numbers[i] = number
+        firsts[distinct] = i  # overwritten until `i` is the first occurrence of a new key
         distinct += np.uint64(is_free)
     return distinct
 
 
 @_inner
-def _duplicates(keys, lengths, count, numbers, known, slots, base):
+def _duplicates(keys, lengths, count, numbers, known, firsts, slots, base):
     """Return how many keys equal an earlier one, the sum of their lengths, and the next base."""
-    distinct, length = np.int64(_number(keys, count, numbers, known, slots, base)), 0
+    distinct, length = np.int64(_number(keys, count, numbers, known, firsts, slots, base)), 0
     first = 0  # the number of the next key that is new
     for i in range(count):
         length += 0 if numbers[i] == first else lengths[i]
@@ -329,19 +329,19 @@ def _pair(count, places, numbers, keys):
 def _ngrams(codes, words, flags, stops, hashes, reach, marks, slots, base, row):
     """Fill the counts of stop words and of repeated n-grams from the hashes of the words; returns the next base.
 
-    marks: places, numbers, times; before the times, where the words end.
+    marks: places, numbers, times (at first where the words end), first occurrences.
     """
-    places, numbers, times, known = marks[0], marks[1], marks[2], hashes[3]
+    places, numbers, times, firsts, known = marks[0], marks[1], marks[2], marks[3], hashes[3]
     count = words
     for n in range(1, _LONGEST_NGRAM + 1):
         if n > 1:
             count = _pair(count, places, numbers, hashes[0])
         if count < 1:
             break
-        distinct = _number(hashes[0], count, numbers, known, slots, base)
+        distinct = _number(hashes[0], count, numbers, known, firsts, slots, base)
         base += distinct
         if n == 1:
-            _count_stop_words(codes, words, flags, stops, reach, times, numbers, places, row)
+            _count_stop_words(codes, distinct, flags, stops, reach, times, firsts, row)
             for place in range(words):
                 places[place] = place
         if n > 4:
@@ -367,9 +367,9 @@ def fill(codes, starts, flags, tallies, stops, short, hashes, sizes, marks, slot
         _symbols(text, size, row)
         row[_CHARACTERS], row[_WORDS], row[_WORD_CHARACTERS] = size, words, sizes[0, words]
         row[_LINES], row[_PARAGRAPHS] = lines, paragraphs
-        copies, length, base = _duplicates(hashes[1], sizes[1], lines, marks[1], hashes[3], slots, base)
+        copies, length, base = _duplicates(hashes[1], sizes[1], lines, marks[1], hashes[3], marks[3], slots, base)
         row[_DUPLICATE_LINES], row[_DUPLICATE_LINE_CHARACTERS] = copies, length
-        copies, length, base = _duplicates(hashes[2], sizes[2], paragraphs, marks[1], hashes[3], slots, base)
+        copies, length, base = _duplicates(hashes[2], sizes[2], paragraphs, marks[1], hashes[3], marks[3], slots, base)
         row[_DUPLICATE_PARAGRAPHS], row[_DUPLICATE_PARAGRAPH_CHARACTERS] = copies, length
         base = _ngrams(text, words, flags, stops, hashes, sizes[0], marks, slots, base, row)
     return base

@@ -137,8 +137,10 @@ def test_masks_are_off_unless_named_and_masking_again_changes_nothing():
 
 
 @given(st.text(alphabet="a1.:@+-()=key \n"))
-def test_masking_never_fails(raw: str):
-    mask(raw, ALL_MASKS)
+def test_masking_counts_what_it_replaces_and_is_done_after_one_pass(raw: str):
+    text, counts = mask(raw, ALL_MASKS)
+    assert (text != raw) == bool(counts) and all(text.count(PLACEHOLDERS[kind]) >= count for kind, count in counts.items())
+    assert mask(text, ALL_MASKS) == (text, {})
 
 
 @pytest.mark.parametrize(
