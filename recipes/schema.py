@@ -134,17 +134,31 @@ class Schedule(Section):
 
 
 class MixtureEntry(Section):
-    """A source's part of a stage. `weight` is relative (a table's tokens may be given as they are printed).
+    """A source's part of a stage: a `weight` relative to the others' (a table's tokens as they are printed), or its `tokens`.
 
     `portion` is the part [from, to) of the source that the stage may draw from, counted in fractions of the range of its
     documents' content hashes: [0.0, 0.5] and [0.5, 1.0] never share a document. Null means all of the source.
+
+    In a recipe's file an entry may name an earlier `stage` in the place of a source: it stands for that stage's mixture, scaled.
     """
 
     source: Name
-    weight: PositiveFloat
+    weight: PositiveFloat | None = None
+    tokens: PositiveInt | None = None
     chunk_tokens: PositiveInt
     max_epochs: PositiveFloat
     portion: Portion | None = None
+
+    @property
+    def share(self) -> float:
+        """The entry's weight among the others of its stage."""
+        return self.weight if self.weight is not None else float(self.tokens or 0)
+
+    @model_validator(mode="after")
+    def _weight_or_tokens(self) -> "MixtureEntry":
+        if (self.weight is None) == (self.tokens is None):
+            raise ValueError(f"{self.source!r} needs exactly one of `weight` (relative to the others) and `tokens`")
+        return self
 
     @model_validator(mode="after")
     def _portion_is_a_range(self) -> "MixtureEntry":
@@ -178,7 +192,15 @@ class Stage(Section):
             raise ValueError(f"stage {self.name!r}: the mixture is empty: list at least one source")
         names = [entry.source for entry in self.mixture]
         if len(set(names)) < len(names):
-            raise ValueError(f"stage {self.name!r}: a source appears twice in the mixture: merge its entries")
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"stage {self.name!r}: source {twice!r} appears twice in the mixture: merge its entries")
+        given = [entry.tokens for entry in self.mixture if entry.tokens is not None]
+        if given and len(given) < len(self.mixture):
+            raise ValueError(f"stage {self.name!r}: some sources have `weight` and some `tokens`: give all the same")
+        if given and abs(sum(given) - self.tokens) > self.batch_tokens:
+            raise ValueError(
+                f"stage {self.name!r}: its sources' tokens add up to {sum(given):,}, its own are {self.tokens:,}: make them equal"
+            )
         for entry in self.mixture:
             if self.unit_tokens % entry.chunk_tokens:
                 raise ValueError(
@@ -195,14 +217,51 @@ class Stage(Section):
         return self
 
 
+def scaled(entry: dict, earlier: dict[str, list]) -> list[dict]:
+    """Return the mixture of the earlier stage that an entry names, its shares scaled to the entry's weight or tokens in all."""
+    name, unit = entry["stage"], "tokens" if "tokens" in entry else "weight"
+    if name not in earlier:
+        raise ValueError(f"a mixture takes from stage {name!r}, which is no earlier stage: choose one of {', '.join(earlier) or 'none'}")
+    if unknown := entry.keys() - {"stage", "weight", "tokens", "max_epochs"}:
+        raise ValueError(f"an entry for stage {name!r} has {', '.join(sorted(unknown))}: it takes only weight or tokens, and max_epochs")
+    shares = [one.get("weight") or one.get("tokens") or 0 for one in earlier[name]]
+    parts = [float(entry.get(unit) or 0) * share / sum(shares) for share in shares]
+    return [
+        {key: value for key, value in one.items() if key not in ("weight", "tokens")}
+        | {unit: round(part) if unit == "tokens" else part, "max_epochs": entry.get("max_epochs")}
+        for one, part in zip(earlier[name], parts, strict=True)
+    ]
+
+
 class Pretraining(Section):
-    """Three curriculum stages (Fox-1 section 2.1.3; Moxin section 3.3)."""
+    """Three curriculum stages (Fox-1 section 2.1.3; Moxin section 3.3).
+
+    Chunks are filled with documents end to end. With `attention_across_documents` a token sees all that is before it in its chunk;
+    else only its own document, whose positions begin at 0.
+    """
 
     precision: Literal["float32", "bfloat16"]
+    attention_across_documents: bool
     optimizer: AdamW
     schedule: Schedule
     checkpoint_every_steps: PositiveInt
     stages: Annotated[list[Stage], Field(min_length=3, max_length=3)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mixtures_of_earlier_stages(cls, values: Any) -> Any:
+        """Replace each entry that names an earlier stage by that stage's entries, whose shares it divides."""
+        if not (isinstance(values, dict) and isinstance(values.get("stages"), list) and all(isinstance(s, dict) for s in values["stages"])):
+            return values
+        done: dict[str, list] = {}
+        for stage in values["stages"]:
+            mixture = stage.get("mixture")
+            if isinstance(mixture, list) and any(isinstance(entry, dict) and "stage" in entry for entry in mixture):
+                mixture = [
+                    one for entry in mixture for one in (scaled(entry, done) if isinstance(entry, dict) and "stage" in entry else [entry])
+                ]
+            done[stage.get("name", "")] = mixture or []
+        return values | {"stages": [stage | {"mixture": done[stage.get("name", "")]} for stage in values["stages"]]}
 
     @model_validator(mode="after")
     def _decay_stage_exists(self) -> "Pretraining":

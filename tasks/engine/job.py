@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor
-
 from recipes.schema import AdamW, Model, Schedule
 from tasks.engine.schedule import Horizon
+from tasks.model.decoder import Group
 
 
 class Batches(Protocol):
@@ -29,8 +28,8 @@ class Batches(Protocol):
         """Count the target tokens of the global batch at a step (0-based in the stage)."""
         ...
 
-    def load(self, step: int, units: list[int]) -> list[tuple[Tensor, Tensor]]:
-        """Load units of a batch as groups of (ids, labels), each (B, T) int64, one sequence length in a group; -100 does not count."""
+    def load(self, step: int, units: list[int]) -> list[Group]:
+        """Load units of a batch, in groups of one sequence length."""
         ...
 
 

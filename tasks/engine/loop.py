@@ -41,7 +41,7 @@ def train_worker(config: dict) -> None:
     accumulation = job.batches.units // (world * micro)
     engine = build_engine(job, zero_stage, accumulation)
     done = restore_newest(engine, job)
-    probe_ids = job.batches.load(0, [0])[0][0][:1, : checkpoint.PROBE_TOKENS]
+    probe_ids = job.batches.load(0, [0])[0].ids[:1, : checkpoint.PROBE_TOKENS]
     journal = JournalWriter(open_store(job.store), job.working_folder)
     for step in range(done, job.batches.steps):
         begun = time.monotonic()
@@ -113,7 +113,7 @@ def train_step(engine, job: Job, step: int, rank: int, world: int, micro: int) -
     scale = world * len(mine) // micro / targets  # DeepSpeed averages over ranks and accumulation: undo it
     total = torch.zeros((), device=engine.device)
     for start in range(0, len(mine), micro):
-        groups = [(ids.to(engine.device), labels.to(engine.device)) for ids, labels in job.batches.load(step, mine[start : start + micro])]
+        groups = [group.to(engine.device) for group in job.batches.load(step, mine[start : start + micro])]
         nll = engine(groups)
         engine.backward(nll * scale)
         engine.step()

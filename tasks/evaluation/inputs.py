@@ -1,6 +1,6 @@
 """A token artifact to the held-out documents of every source."""
 
-from tasks.artifacts.token_streams import read_index, token_type
+from tasks.artifacts.token_streams import read_documents, token_type
 from tasks.evaluation.evaluate import HeldOut
 from tasks.runtime.production import Reader
 
@@ -10,7 +10,7 @@ def held_out_documents(tokens: Reader) -> list[HeldOut]:
     kind = token_type(tokens.manifest.counts["vocabulary_size"]).name
     found = []
     for source in sorted(tokens.manifest.details["sources"]):
-        index = read_index(tokens.path(f"tokens/{source}/held_out.index.jsonl.zst"))
-        documents = [(row["start"], row["tokens"], row["bytes"]) for row in index]
-        found.append(HeldOut(source, str(tokens.path(f"tokens/{source}/held_out.bin")), kind, documents))
+        rows = read_documents(tokens.path(f"held_out/{source}.documents.jsonl.zst"))
+        documents = [(row["start"], row["tokens"], row["bytes"]) for row in rows]
+        found.append(HeldOut(source, str(tokens.path(f"held_out/{source}.bin")), kind, documents))
     return found

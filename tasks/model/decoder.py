@@ -4,6 +4,8 @@ Parameter names are those of `transformers`' LlamaForCausalLM and MistralForCaus
 Shapes: B sequences, T tokens, V vocabulary, D hidden, H query heads, K key/value heads, S head size.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,21 @@ from torch.utils.checkpoint import checkpoint
 from recipes.schema import Model
 
 LOSS_CHUNK_TOKENS = 4096
+
+
+class Group(NamedTuple):
+    """Sequences of one length: ids and labels (B, T) int64. `labels[:, t]` is the token that follows `ids[:, t]`; -100 does not count.
+
+    With positions (B, T), which restart from 0 at each document, attention stops at the borders of documents.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    positions: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Group":
+        """Move to a device."""
+        return Group(*(None if tensor is None else tensor.to(device) for tensor in self))
 
 
 class RMSNorm(nn.Module):
@@ -41,12 +58,19 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return (x * cos + torch.cat([-right, left], dim=-1) * sin).to(x.dtype)
 
 
-def window_mask(tokens: int, window: int | None, device: torch.device) -> Tensor | None:
-    """Make the (T, T) mask of causal attention over the last `window` tokens; None where plain causality says the same."""
-    if window is None or window >= tokens:
+def attention_mask(tokens: int, window: int | None, positions: Tensor | None, device: torch.device) -> Tensor | None:
+    """Make the mask of causal attention over the last `window` tokens (T, T), within documents (B, 1, T, T) if positions restart.
+
+    None where plain causality says the same.
+    """
+    if positions is None and (window is None or window >= tokens):
         return None
     distance = torch.arange(tokens, device=device)[:, None] - torch.arange(tokens, device=device)[None, :]
-    return (distance >= 0) & (distance < window)
+    seen = (distance >= 0) & (distance < (window or tokens))
+    if positions is None:
+        return seen
+    document = (positions == 0).cumsum(-1)
+    return (seen & (document[:, :, None] == document[:, None, :])).unsqueeze(1)
 
 
 class Attention(nn.Module):
@@ -100,7 +124,7 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Embedding, blocks and final norm: ids (B, T) to hidden states (B, T, D)."""
+    """Embedding, blocks and final norm: ids (B, T), and positions where they restart, to hidden states (B, T, D)."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -109,10 +133,12 @@ class Trunk(nn.Module):
         self.norm = RMSNorm(model.hidden_size, model.norm_eps)
         self.head_size, self.theta, self.window = model.head_size, model.rope_theta, model.sliding_window
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, positions: Tensor | None = None) -> Tensor:
         tokens = ids.shape[1]
         cos, sin = rotary_tables(tokens, self.head_size, self.theta, ids.device)
-        mask = window_mask(tokens, self.window, ids.device)
+        if positions is not None:
+            cos, sin = cos[positions].unsqueeze(1), sin[positions].unsqueeze(1)
+        mask = attention_mask(tokens, self.window, positions, ids.device)
         x = self.embed_tokens(ids)
         for layer in self.layers:
             x = layer(x, cos, sin, mask)
@@ -144,15 +170,12 @@ class Decoder(nn.Module):
         """Return logits (B, T, V) for ids (B, T)."""
         return F.linear(self.model(ids), self.output_weight)
 
-    def forward(self, groups: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """Sum the negative log-likelihood in nats over groups of (ids, labels), each (B, T); labels of -100 do not count.
+    def forward(self, groups: list[Group]) -> Tensor:
+        """Sum the negative log-likelihood in nats over all labels that count."""
+        return torch.stack([self._group_loss(*group) for group in groups]).sum()
 
-        A group holds sequences of one length; `labels[:, t]` is the token that follows `ids[:, t]`.
-        """
-        return torch.stack([self._group_loss(ids, labels) for ids, labels in groups]).sum()
-
-    def _group_loss(self, ids: Tensor, labels: Tensor) -> Tensor:
-        hidden = self.model(ids).flatten(0, 1)
+    def _group_loss(self, ids: Tensor, labels: Tensor, positions: Tensor | None = None) -> Tensor:
+        hidden = self.model(ids, positions).flatten(0, 1)
         total = hidden.new_zeros((), dtype=torch.float32)
         for rows, targets in zip(hidden.split(LOSS_CHUNK_TOKENS), labels.flatten().split(LOSS_CHUNK_TOKENS), strict=True):
             if len(hidden) > LOSS_CHUNK_TOKENS:  # never hold more than one chunk of logits, forward or backward

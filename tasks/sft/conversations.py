@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from recipes.schema import SFT
 from tasks.artifacts.manifest import JSON
-from tasks.artifacts.token_streams import StreamFile
+from tasks.artifacts.token_streams import FlatFile
+from tasks.model.decoder import Group
 from tasks.runtime.progress import Progress
 from tasks.sft.chats import read_chats
 from tasks.sft.template import NOT_TRAINED, open_tokenizer, render
@@ -55,9 +55,9 @@ class ChatBatches:
     conversations: int
     batch_conversations: int
     steps: int
-    ids: StreamFile
-    labels: StreamFile
-    starts: StreamFile
+    ids: FlatFile
+    labels: FlatFile
+    starts: FlatFile
     pad_id: int
     _open: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
@@ -90,7 +90,7 @@ class ChatBatches:
 
     def _array(self, name: str) -> np.ndarray:
         if name not in self._open:
-            self._open[name] = getattr(self, name).tokens()
+            self._open[name] = getattr(self, name).numbers()
         return self._open[name]
 
     def _rows(self, step: int, units: list[int]) -> list[slice]:
@@ -103,8 +103,8 @@ class ChatBatches:
         labels = self._array("labels")
         return int(sum((labels[row] != NOT_TRAINED).sum() for row in self._rows(step, list(range(self.units)))))
 
-    def load(self, step: int, units: list[int]) -> list[tuple[Tensor, Tensor]]:
-        """Load conversations as one padded group of (ids, labels)."""
+    def load(self, step: int, units: list[int]) -> list[Group]:
+        """Load conversations as one group, padded."""
         rows = self._rows(step, units)
         longest = max(row.stop - row.start for row in rows)
         ids = torch.full((len(rows), longest), self.pad_id, dtype=torch.long)
@@ -112,4 +112,4 @@ class ChatBatches:
         for number, row in enumerate(rows):
             ids[number, : row.stop - row.start] = torch.from_numpy(self._array("ids")[row].astype(np.int64))
             labels[number, : row.stop - row.start] = torch.from_numpy(self._array("labels")[row].astype(np.int64))
-        return [(ids, labels)]
+        return [Group(ids, labels)]

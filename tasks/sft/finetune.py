@@ -3,7 +3,7 @@
 from recipes.errors import BadInput
 from recipes.schema import SFT, Model
 from tasks.artifacts.manifest import JSON, Manifest
-from tasks.artifacts.token_streams import StreamFile
+from tasks.artifacts.token_streams import FlatFile
 from tasks.engine.job import Job
 from tasks.engine.schedule import Horizon
 from tasks.sft.conversations import ChatBatches
@@ -24,8 +24,8 @@ def sft_steps(section: SFT, counts: JSON) -> int:
 def chat_batches(section: SFT, seed: int, store: str, folder: str, manifest: Manifest) -> ChatBatches:
     """Open the rendered conversations as batches."""
 
-    def stream(name: str, kind: str) -> StreamFile:
-        return StreamFile(store, f"{folder}/{name}.bin", manifest.file(f"{name}.bin").sha256, kind)
+    def stream(name: str, kind: str) -> FlatFile:
+        return FlatFile(store, f"{folder}/{name}.bin", manifest.file(f"{name}.bin").sha256, kind)
 
     return ChatBatches(
         seed=seed, conversations=manifest.counts["conversations"], batch_conversations=section.batch_conversations, steps=sft_steps(section, manifest.counts),

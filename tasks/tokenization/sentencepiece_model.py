@@ -24,10 +24,10 @@ PIECE_CHARACTERS = 2_000
 def train(section: Tokenization, texts: Iterable[str]) -> bytes:
     """Train a model with byte fallback on the first `sample_characters` of the texts; equal texts give equal bytes."""
     assert section.train is not None
-    model = io.BytesIO()
+    model, sample = io.BytesIO(), list(_sample(texts, section.train.sample_characters))  # an error in reading is none of the trainer's
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_sample(texts, section.train.sample_characters), model_writer=model, model_type=section.train.type,
+            sentence_iterator=iter(sample), model_writer=model, model_type=section.train.type,
             vocab_size=section.vocabulary_size, max_sentencepiece_length=section.train.max_piece_characters, character_coverage=0.9999,
             byte_fallback=True, split_digits=True, allow_whitespace_only_pieces=True, normalization_rule_name="identity",
             remove_extra_whitespaces=False, add_dummy_prefix=False, unk_id=0, bos_id=1, eos_id=2, pad_id=3, unk_piece=UNK, bos_piece=BOS,

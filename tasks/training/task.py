@@ -26,8 +26,8 @@ def train_stage(
         if made.needed:
             reader = Reader(run, tokens)
             if number == 1:
-                check_all_stages(reader, pretraining)
-            batches = open_batches(reader, stage, seed)
+                check_all_stages(reader, model, pretraining)
+            batches = open_batches(reader, stage, seed, pretraining.attention_across_documents)
             parent_folder = made.store.key(parent.uri).removesuffix("/manifest.json") if parent else None
             job = stage_job(model, pretraining, number - 1, seed, batches, parent_folder, run.store, f"working/{made.version}", made.folder)
             files, rows, world_size = run_job(job, find_profile(run.profile), made.tracking, str(made.scratch))

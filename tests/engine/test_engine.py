@@ -46,8 +46,10 @@ def batches(steps: int, offset: int, die_at: int = -1, marker: str = ""):
             if step == die_at and not os.path.exists(marker):
                 open(marker, "w").close()
                 os._exit(9)
+            from tasks.model.decoder import Group
+
             ids, labels = self._batch(step)
-            return [(ids[units], labels[units])]
+            return [Group(ids[units], labels[units])]
 
     return RandomBatches()
 

@@ -1,10 +1,12 @@
 """The decoder against `transformers`' own, on the same weights."""
 
+import itertools
+
 import pytest
 import torch
 
 from recipes.schema import Model
-from tasks.model.decoder import LOSS_CHUNK_TOKENS, Decoder
+from tasks.model.decoder import LOSS_CHUNK_TOKENS, Decoder, Group
 from tasks.model.export import model_config
 
 BASE = dict(
@@ -54,6 +56,34 @@ def test_a_sliding_window_hides_what_lies_behind_it():
         same = torch.isclose(decoder.logits(ids), decoder.logits(changed), atol=1e-6).all(-1)[0]
     reach = 3 * (8 - 1)  # three layers of seven steps back
     assert same[reach + 1 :].all() and not same[: reach + 1].all()
+
+
+@pytest.mark.parametrize("window", [None, 8])
+def test_attention_within_documents_gives_each_document_what_it_would_get_alone(window):
+    model = make("mistral", False, window)
+    decoder = Decoder(model)
+    decoder.initialize(3)
+    ids = torch.randint(0, 97, (2, 40), generator=torch.Generator().manual_seed(4))
+    borders = [[0, 13, 14, 40], [0, 30, 40]]  # of documents, in each row; one has a single token
+    positions = torch.stack([torch.cat([torch.arange(b - a) for a, b in itertools.pairwise(row)]) for row in borders])
+    with torch.no_grad():
+        together = decoder.model(ids, positions)
+        for row, cuts in enumerate(borders):
+            for a, b in itertools.pairwise(cuts):
+                assert torch.allclose(together[row, a:b], decoder.model(ids[row : row + 1, a:b])[0], atol=1e-5)
+        assert not torch.allclose(together[:, 14:], decoder.model(ids)[:, 14:], atol=1e-2)  # across documents it is another model
+
+
+def test_the_loss_within_documents_is_the_sum_of_their_losses():
+    decoder = Decoder(make())
+    decoder.initialize(3)
+    ids = torch.randint(0, 97, (1, 20), generator=torch.Generator().manual_seed(1))
+    labels = torch.randint(0, 97, (1, 20), generator=torch.Generator().manual_seed(2))
+    positions = torch.tensor([[*range(12), *range(8)]])
+    with torch.no_grad():
+        together = decoder([Group(ids, labels, positions)])
+        alone = decoder([Group(ids[:, :12], labels[:, :12]), Group(ids[:, 12:], labels[:, 12:])])
+    assert torch.isclose(together, alone, rtol=1e-5)
 
 
 def test_the_loss_is_the_sum_over_target_tokens_and_padding_does_not_count():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tasks.artifacts.store import sha256_file
-from tasks.artifacts.token_streams import StreamFile
+from tasks.artifacts.token_streams import FlatFile
 from tasks.sft.conversations import ChatBatches
 from tasks.sft.template import NOT_TRAINED
 
@@ -21,7 +21,7 @@ def batches(tmp_path: Path) -> ChatBatches:
     files = {}
     for name, values, kind in (("ids", ids, "int32"), ("labels", labels, "int32"), ("starts", starts, "int64")):
         (tmp_path / name).write_bytes(values.astype(kind).tobytes())
-        files[name] = StreamFile(str(tmp_path), name, sha256_file(tmp_path / name), kind)
+        files[name] = FlatFile(str(tmp_path), name, sha256_file(tmp_path / name), kind)
     return ChatBatches(seed=3, conversations=240, batch_conversations=8, steps=60, pad_id=0, **files)
 
 
@@ -33,7 +33,7 @@ def test_each_epoch_takes_every_conversation_once(batches):
 
 def test_targets_are_what_the_loaded_labels_hold_and_padding_is_none(batches):
     for step in (0, 13, 59):
-        ids, labels = batches.load(step, list(range(8)))[0]
+        ids, labels, _ = batches.load(step, list(range(8)))[0]
         assert int((labels != NOT_TRAINED).sum()) == batches.targets(step)
         assert ((ids == 0) <= (labels == NOT_TRAINED)).all()
         assert all(set(row.tolist()) - {0} == {row[0].item()} for row in ids)

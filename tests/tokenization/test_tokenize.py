@@ -7,9 +7,12 @@ import pytest
 
 from recipes.errors import BadInput
 from recipes.schema import LoadTokenizer, Tokenization
-from tasks.artifacts.documents import document_id, read_lines, write_lines
+from tasks.artifacts.documents import document_id, write_lines
+from tasks.artifacts.store import Store, sha256_file
+from tasks.artifacts.token_streams import STREAMS, documents_file, open_streams, read_documents, token_type
+from tasks.runtime.steps import Steps
 from tasks.tokenization.sentencepiece_model import check_conversion, load_given, open_model, to_transformers, train
-from tasks.tokenization.tokenize import is_held_out, tokenize
+from tasks.tokenization.tokenize import Shard, is_held_out, tokenize
 
 TEXTS = [f"def f{n}(x):\n    return  x + {n}   # café {'=' * (n % 30)}\n" * 4 + "the words of it " * (n % 7) for n in range(120)]
 RULE = Tokenization(
@@ -20,48 +23,113 @@ RULE = Tokenization(
 )
 
 
-def shard(tmp_path: Path, texts: list[str]) -> dict[str, list[Path]]:
-    rows = sorted(
-        ({"id": document_id(text), "text": text, "raw": f"r#{n}", "quality": 1.0} for n, text in enumerate(texts)),
-        key=lambda row: row["id"],
-    )
-    path = tmp_path / "shard.jsonl.zst"
-    write_lines(path, rows)
-    return {"src": [path]}
+def laid_down(root: Path, texts: list[str], shards: int = 3, source: str = "src") -> list[Shard]:
+    """Write texts as curation does: documents in order of id, in shards of equal ranges of ids."""
+    store = Store(str(root / "store"))
+    root.mkdir(exist_ok=True)
+    rows = [{"id": document_id(text), "text": text, "raw": f"r#{n}", "quality": 1.0} for n, text in enumerate(texts)]
+    rows.sort(key=lambda row: row["id"])
+    found = []
+    for number in range(shards):
+        path = root / "shard"
+        write_lines(path, [row for row in rows if int(row["id"][:8], 16) * shards >> 32 == number])
+        key, size, digest = f"documents/1/documents/{source}/{number:05d}.jsonl.zst", path.stat().st_size, sha256_file(path)
+        store.put(path, key)
+        found.append(Shard(source, number, key, size, digest))
+    return found
 
 
-def run(tmp_path: Path, texts: list[str]) -> tuple[dict, dict, Path]:
-    out = tmp_path / "out"
-    (tmp_path / "scratch").mkdir(parents=True)
+def run(root: Path, shards: list[Shard], rule: Tokenization = RULE, workers: int = 0) -> tuple[dict, dict, Path, Steps]:
+    """Tokenize shards in the store below `root`; return counts, details, the artifact's folder and the steps."""
+    store, scratch, out = Store(str(root / "store")), root / "scratch", root / "out"
+    scratch.mkdir(parents=True, exist_ok=True)
+    steps = Steps(store, "working", workers)
 
-    def add(local: Path, path: str) -> None:
-        target = out / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        local.rename(target)
+    def publish(done, name: str, path: str) -> None:
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_bytes(done.path(store, name).read_bytes())
 
-    return *tokenize(RULE, shard(tmp_path, texts), tmp_path / "scratch", add), out
+    return *tokenize(rule, shards, steps, publish, lambda local, path: local.rename(out / path), scratch), out, steps
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_streams_hold_every_document_between_bos_and_eos_and_decode_to_its_text(tmp_path: Path):
-    counts, details, out = run(tmp_path, TEXTS)
+    counts, details, out, _ = run(tmp_path, laid_down(tmp_path, TEXTS))
     processor = open_model((out / "tokenizer/tokenizer.model").read_bytes(), 320)
     seen = []
-    for split in ("train", "held_out"):
-        stream = np.fromfile(out / f"tokens/src/{split}.bin", dtype=np.uint16)
-        for row in read_lines(out / f"tokens/src/{split}.index.jsonl.zst"):
+    parts = [(f"tokens/src/{number:05d}", out / f"tokens/src/{number:05d}.bin") for number in range(3)]
+    for name, flat in [*parts, ("held_out/src", out / "held_out/src.bin")]:
+        stream = np.fromfile(flat, dtype=np.uint16)
+        rows = read_documents(out / f"{name}.documents.jsonl.zst")
+        assert sum(row["tokens"] for row in rows) == len(stream)
+        for row in rows:
             ids = stream[row["start"] : row["start"] + row["tokens"]].tolist()
             assert (ids[0], ids[-1]) == (1, 2) and 2 not in ids[1:-1]
             text = processor.decode(ids[1:-1])
             assert document_id(text) == row["id"] and len(text.encode()) == row["bytes"]
+            assert is_held_out(row["id"], 0.2) == (name == "held_out/src")
             seen.append(text)
     assert sorted(seen) == sorted(TEXTS)
-    assert counts["documents"] + details["sources"]["src"]["held_out_documents"] == 120
+    row = details["sources"]["src"]
+    assert counts["documents"] + row["held_out_documents"] == 120
+    assert sum(row["length_histogram"]["counts"]) == 120
+    sizes = [len(processor.encode(text)) + 2 for text in TEXTS]
+    assert row["longer_than"]["64"] == sum(size > 64 for size in sizes) and row["longer_than"]["65536"] == 0
 
 
-def test_the_same_documents_give_the_same_bytes(tmp_path: Path):
-    first, second = run(tmp_path / "one", TEXTS)[2], run(tmp_path / "two", TEXTS[::-1])[2]
-    for path in sorted(p.relative_to(first) for p in first.rglob("*") if p.is_file() and "index" not in p.name):
-        assert (first / path).read_bytes() == (second / path).read_bytes(), path
+def test_the_streams_are_read_as_one_array_in_order_of_document_ids(tmp_path: Path):
+    counts, _, out, _ = run(tmp_path, laid_down(tmp_path, TEXTS, shards=5))
+    stream = open_streams(str(tmp_path), "out", out / STREAMS, token_type(320))["src"]
+    assert stream.tokens == counts["tokens"]
+    everything = stream.read([(0, stream.tokens)])[0]
+    assert np.array_equal(everything, np.concatenate([np.fromfile(out / f"tokens/src/{n:05d}.bin", np.uint16) for n in range(5)]))
+    rows = [row for number in range(5) for row in read_documents(out / documents_file("src", number))]
+    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+
+
+def test_the_same_documents_give_the_same_bytes_whatever_files_they_came_from(tmp_path: Path):
+    first, second = (run(tmp_path / str(n), laid_down(tmp_path / str(n), texts))[2] for n, texts in enumerate((TEXTS, TEXTS[::-1])))
+    one, two = files(first), files(second)
+    assert one.keys() == two.keys()
+    lists = {name for name in one if name.endswith(".documents.jsonl.zst")}  # they say which raw record each document is from
+    assert {name for name in one if one[name] != two[name]} == lists
+
+
+def test_a_rerun_makes_only_what_is_missing_and_the_same_bytes(tmp_path: Path):
+    shards = laid_down(tmp_path, TEXTS)
+    _, _, out, steps = run(tmp_path, shards)
+    assert steps.made == {"vocabulary": 1, "encode": 3, "hold_out": 1}
+    before = files(out)
+    victim = next((tmp_path / "store/working/encode").iterdir())
+    (victim / "done.json").unlink()
+    _, _, _, again = run(tmp_path, shards)
+    assert again.made == {"vocabulary": 0, "encode": 1, "hold_out": 0}
+    assert files(out) == before
+
+
+def test_another_document_changes_only_its_own_shard(tmp_path: Path):
+    rule = RULE.model_copy(update={"train": None, "load": LoadTokenizer(location=str(tmp_path / "m"), licence="CC0", sha256=None)})
+    (tmp_path / "m").write_bytes(train(RULE, TEXTS))
+    run(tmp_path, laid_down(tmp_path, TEXTS), rule)
+    _, _, _, steps = run(tmp_path, laid_down(tmp_path, [*TEXTS, "one more document " * 9]), rule)
+    assert steps.made["encode"] == 1
+
+
+def test_a_damaged_shard_of_documents_is_an_error_and_not_fewer_tokens(tmp_path: Path):
+    shards = laid_down(tmp_path, TEXTS)
+    path = tmp_path / "store" / shards[1].key
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(OSError, match="its manifest says"):
+        run(tmp_path, shards)
+
+
+def test_a_corpus_without_held_out_documents_is_refused(tmp_path: Path):
+    rule = RULE.model_copy(update={"held_out_fraction": 1e-9})
+    with pytest.raises(BadInput, match=r"held_out_fraction 1e-09 holds out none of 120 documents"):
+        run(tmp_path, laid_down(tmp_path, TEXTS), rule)
 
 
 def test_held_out_documents_do_not_change_when_others_are_added():
