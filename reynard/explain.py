@@ -1,7 +1,6 @@
 """`reynard explain`: what happened to a document, and why, told from the artifact store alone."""
 
 import math
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 
 from recipes.curation import DERIVED, Curation, Source
 from recipes.errors import BadInput
+from reynard.where import find_store, printable
 
 if TYPE_CHECKING:
     from tasks.artifacts.manifest import Manifest
@@ -66,32 +66,20 @@ def explain(
 def artifacts(run: str, root: str) -> "tuple[Store, list[Manifest]]":
     """Return a store and its documents artifacts, newest first: those of a run, or of a store; BadInput if there are none."""
     from tasks.artifacts.documents import last_documents
-    from tasks.artifacts.store import open_store
     from tasks.artifacts.verdicts import sealed_documents
 
-    if run and root:
-        raise BadInput(f"--run {run} and --store {root} both say where to look: give one of them")
+    where = find_store(run, root)
+    store, found = where.store, sealed_documents(where.store)
     if root:
-        store = open_store(root)
-        if not (found := sealed_documents(store)):
+        if not found:
             raise BadInput(f"the store {store.root} holds no finished documents: run `reynard run --workflow data --store {root}` first")
         return store, found
-    folder = Path(os.environ.get("REYNARD_RUNS", "runs")) / (run or "latest")
-    if not folder.is_dir():
-        raise BadInput(f"there is no run at {folder}: run `make run` first, name one by --run, or give --store")
-    summary = orjson.loads(file.read_bytes()) if (file := folder / "summary.json").is_file() else {}
-    own = folder.resolve() / "store"
-    place = summary.get("locations", {}).get("store") or (str(own) if own.is_dir() else os.environ.get("REYNARD_STORE"))
-    if not place:
-        raise BadInput(f"the run {folder} does not say where its store is: give --store")
-    store = open_store(place)
-    found = sealed_documents(store)
-    named = (folder.resolve().name, summary.get("versions", {}).get("documents"))
-    last = store.read(key).decode() if store.exists(key := last_documents(named[0])) else named[1]
-    mine = [manifest for manifest in found if manifest.recorded.get("run") == named[0] or manifest.version in (last, named[1])]
+    named = where.versions.get("documents")
+    last = store.read(key).decode() if store.exists(key := last_documents(where.run)) else named
+    mine = [manifest for manifest in found if manifest.recorded.get("run") == where.run or manifest.version in (last, named)]
     mine.sort(key=lambda manifest: manifest.version != last)  # what the run used last, though it may have been made long ago
-    if not (mine or (found and Path(store.root) == own)):
-        raise BadInput(f"the store {store.root} holds no finished documents of the run {named[0]}: let it finish curation, or give --store")
+    if not (mine or (found and where.is_own)):
+        raise BadInput(f"the store {store.root} holds no finished documents of the run {where.run}: let it finish curation, or give --store")
     return store, mine or found
 
 
@@ -302,8 +290,3 @@ def number(value: Any) -> str:
     if isinstance(value, bool | str):
         return str(value) or "–"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
-
-
-def printable(text: str) -> str:
-    """Replace what could move a terminal's cursor or change its colours: foreign text is not trusted."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)

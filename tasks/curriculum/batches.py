@@ -15,13 +15,15 @@ import numpy as np
 
 from recipes.errors import BadInput
 from recipes.schema import MixtureEntry, Stage
-from tasks.artifacts.manifest import JSON
+from tasks.artifacts.manifest import JSON, digest_of
 from tasks.artifacts.token_streams import Stream, shard_of_id
 from tasks.curriculum.mixture import Order, units_per_source
 from tasks.curriculum.permutation import Permutation
 
 if TYPE_CHECKING:
     from tasks.model.decoder import Group
+
+FINGERPRINT_STEPS = 16
 
 
 class Sequence(NamedTuple):
@@ -122,6 +124,11 @@ class StageBatches:
                     step, unit = divmod(self.order.number(number, at // each), self.units)
                     found.append((step, unit, Sequence(source, first + chunk * entry.chunk_tokens, entry.chunk_tokens)))
         return sorted(found)
+
+    def fingerprint(self) -> str:
+        """Hash the chunks of FINGERPRINT_STEPS batches, spread over the stage: whoever computes the order again can tell if it is the same."""
+        steps = np.unique(np.linspace(0, self.steps - 1, FINGERPRINT_STEPS).astype(np.int64)).tolist()
+        return digest_of([[step, self.sequences(step, list(range(self.units)))] for step in steps])
 
     # --- the tokens themselves ---
 

@@ -19,9 +19,9 @@ def evaluate_model(run: RunRef, section: Evaluation, which: str, tokens: TokensR
         run, "scores", f"scores-{which}", section.model_dump(mode="json") | {"which": which}, parents, "tasks.evaluation"
     ) as made:
         if made.needed:
-            source = Reader(run, checkpoint).place("", made.scratch / "checkpoint")
+            source = Reader.of(run, checkpoint).place("", made.scratch / "checkpoint")
             export(source, made.scratch / "model", chat_template=None)
-            held_out = held_out_documents(Reader(run, tokens))
+            held_out = held_out_documents(Reader.of(run, tokens))
             result = evaluate_checkpoint(section, which, made.scratch / "model", held_out, made.scratch)
             made.seal(result["counts"], result["details"])
         assert made.manifest is not None

@@ -17,7 +17,7 @@ def release_model(run: RunRef, recipe_name: str, section: Release, which: str, c
     identity = section.model_dump(mode="json") | {"recipe": recipe_name, "which": which}
     with Production(run, "release", f"release-{which}", identity, {"checkpoint": checkpoint, "scores": scores}, "tasks.release") as made:
         if made.needed:
-            source = Reader(run, checkpoint).place("", made.scratch / "checkpoint")
+            source = Reader.of(run, checkpoint).place("", made.scratch / "checkpoint")
             folder = made.scratch / "model"
             details = make_release(section, recipe_name, which, source, folder, made.store, checkpoint, scores)
             for file in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -26,7 +26,7 @@ def release_model(run: RunRef, recipe_name: str, section: Release, which: str, c
             made.seal({"repository": name, "folder": f"release/{which}"}, details)
         assert made.manifest is not None
         handle = made.handle(Released)
-        lay_down(Reader(run, handle), Path(run.folder) / "release" / which)
+        lay_down(Reader.of(run, handle), Path(run.folder) / "release" / which)
         from tasks.runtime.registry import register_model
 
         register_model(

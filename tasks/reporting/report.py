@@ -76,15 +76,15 @@ def collect(
     """Read the manifests and journals of a run from the store."""
 
     def manifests(handles: list[Handle]) -> list[Manifest]:
-        return [Reader(run, handle).manifest for handle in handles]
+        return [Reader.of(run, handle).manifest for handle in handles]
 
     journals = []
     for handle in trained:
-        reader = Reader(run, handle)
+        reader = Reader.of(run, handle)
         lines = reader.path("journal.jsonl").read_bytes().splitlines()
         journals.append([orjson.loads(line) for line in lines])
     return Parts(
-        documents=Reader(run, documents).manifest, tokens=Reader(run, tokens).manifest, trained=manifests(trained), journals=journals,
+        documents=Reader.of(run, documents).manifest, tokens=Reader.of(run, tokens).manifest, trained=manifests(trained), journals=journals,
         scores=manifests(scored), releases=manifests(released),
     )  # fmt: skip
 

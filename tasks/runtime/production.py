@@ -179,10 +179,13 @@ def load_manifest(run: Run, handle: Handle) -> Manifest:
 class Reader:
     """Local paths to the files of a finished artifact, fetched and verified when the store is remote."""
 
-    def __init__(self, run: Run, handle: Handle) -> None:
-        self.store = open_store(run.store)
-        self.manifest = load_manifest(run, handle)
-        self.folder = self.store.key(handle.uri).removesuffix("/manifest.json")
+    def __init__(self, store: Store, manifest: Manifest) -> None:
+        self.store, self.manifest, self.folder = store, manifest, f"{manifest.kind}/{manifest.version}"
+
+    @classmethod
+    def of(cls, run: Run, handle: Handle) -> "Reader":
+        """Open what a handle names; OSError if it is gone, altered, or another artifact than the handle says."""
+        return cls(open_store(run.store), load_manifest(run, handle))
 
     def path(self, path: str) -> Path:
         """Return a local path that holds the file's bytes."""

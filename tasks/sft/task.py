@@ -18,7 +18,7 @@ def finetune(run: RunRef, seed: int, model: Model, section: SFT, raw: RawSources
     from tasks.sft.conversations import prepare
     from tasks.sft.finetune import chat_batches, chat_job, sft_steps
 
-    checkpoint = Reader(run, base)
+    checkpoint = Reader.of(run, base)
     data = {key: getattr(section, key) for key in ("max_unreadable_fraction", "template", "max_tokens")}
     sources = [source.model_dump(mode="json") for source in section.sources]
     tokenizer = {entry.path: entry.sha256 for entry in checkpoint.manifest.matching("tokenizer/")}

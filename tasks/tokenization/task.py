@@ -16,7 +16,7 @@ def tokenize_documents(run: RunRef, section: Tokenization, documents: DocumentsR
 
     with Production(run, "tokens", "tokens", section, {"documents": documents}, "tasks.tokenization") as made:
         if made.needed:
-            reader = Reader(run, documents)
+            reader = Reader.of(run, documents)
             steps = Steps(made.store, "working/tokenization", find_profile(run.profile).cpu_workers)
             shards = []
             for entry in reader.manifest.matching("documents/"):

@@ -17,14 +17,15 @@ def train_stage(
     """Train curriculum stage `number` (1 to 3) from its parent's checkpoint on its own mixture, chunk lengths and batch."""
     from tasks.engine.facts import stage_facts
     from tasks.engine.launch import run_job
-    from tasks.training.train_stage import check_all_stages, first_step, open_batches, stage_identity, stage_job
+    from tasks.training.supply import check_all_stages, open_batches
+    from tasks.training.train_stage import first_step, stage_identity, stage_job
 
     stage = pretraining.stages[number - 1]
     identity = stage_identity(model, pretraining, number - 1, seed)
     parents = {"tokens": tokens} | ({"parent": parent} if parent else {})
     with Production(run, "checkpoint", stage.name, identity, parents, "tasks.training") as made:
         if made.needed:
-            reader = Reader(run, tokens)
+            reader = Reader.of(run, tokens)
             if number == 1:
                 check_all_stages(reader, model, pretraining)
             batches = open_batches(reader, stage, seed, pretraining.attention_across_documents)
@@ -43,7 +44,8 @@ def train_stage(
             made.seal(counts, {
                 "mixture": batches.mixture_tokens(), "chunk_tokens": {entry.source: entry.chunk_tokens for entry in stage.mixture},
                 "batch_tokens": stage.batch_tokens, "first_step": first_step(pretraining, number - 1),
-                "stage_steps": stage.steps, "stage_tokens": stage.steps * stage.batch_tokens, "world_size": world_size})  # fmt: skip
+                "stage_steps": stage.steps, "stage_tokens": stage.steps * stage.batch_tokens,
+                "world_size": world_size, "order": batches.fingerprint()})  # fmt: skip
             made.store.delete(f"working/{made.version}")
         assert made.manifest is not None
         show("training", training([(made.manifest, made.journal_rows())]))

@@ -1,0 +1,53 @@
+"""A run's name or a store's address to the artifact store that a command looks into, and what is known of the run."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from recipes.errors import BadInput
+
+if TYPE_CHECKING:
+    from tasks.artifacts.store import Store
+
+
+@dataclass(frozen=True)
+class Where:
+    """A store, and the run it was asked for through: its name (empty if a store was named) and its summary, if it has finished."""
+
+    store: "Store"
+    run: str
+    summary: dict[str, Any]
+    is_own: bool  # the store lies in the run's folder: all in it was made by this run
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions of the run's artifacts by name, as far as its summary says."""
+        return self.summary.get("versions", {})
+
+
+def find_store(run: str, root: str) -> Where:
+    """Open the store of a run (the latest, if none is named) or at a root; BadInput if there is none."""
+    from tasks.artifacts.store import open_store
+
+    if run and root:
+        raise BadInput(f"--run {run} and --store {root} both say where to look: give one of them")
+    if root:
+        return Where(open_store(root), "", {}, False)
+    folder = Path(os.environ.get("REYNARD_RUNS", "runs")) / (run or "latest")
+    if not folder.is_dir():
+        raise BadInput(f"there is no run at {folder}: run `make run` first, name one by --run, or give --store")
+    summary = orjson.loads(file.read_bytes()) if (file := folder / "summary.json").is_file() else {}
+    own = folder.resolve() / "store"
+    place = summary.get("locations", {}).get("store") or (str(own) if own.is_dir() else os.environ.get("REYNARD_STORE"))
+    if not place:
+        raise BadInput(f"the run {folder} does not say where its store is: give --store")
+    store = open_store(place)
+    return Where(store, folder.resolve().name, summary, Path(store.root) == own)
+
+
+def printable(text: str) -> str:
+    """Replace what could move a terminal's cursor or change its colours: foreign text is not trusted."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
