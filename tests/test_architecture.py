@@ -108,5 +108,5 @@ def test_the_code_digest_ignores_comments_and_docstrings_and_sees_everything_els
 def test_a_stages_code_covers_the_libraries_it_uses():
     from tasks.runtime.code import code_modules
 
-    assert {"tasks.engine.loop", "tasks.model.decoder", "tasks.training.curriculum"} <= set(code_modules("tasks.training"))
+    assert {"tasks.engine.loop", "tasks.model.decoder", "tasks.curriculum.batches"} <= set(code_modules("tasks.training"))
     assert not any(name.startswith(("tasks.runtime", "recipes", "tasks.panels")) for name in code_modules("tasks.training"))
