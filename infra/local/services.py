@@ -22,14 +22,12 @@ START_SECONDS = 90.0
 
 
 def free_port() -> int:
-    """Return a free port p on loopback for which p + 10000 is free too (SeaweedFS takes both)."""
+    """Return a free port p on loopback for which p + 10000 is free too (SeaweedFS takes both); nothing connects from such low ones."""
     while True:
+        port = secrets.choice(range(11_000, 21_000))
         with socket.socket() as low, socket.socket() as high:
-            low.bind(("127.0.0.1", 0))
-            port = low.getsockname()[1]
-            if port > 50000:
-                continue
             try:
+                low.bind(("127.0.0.1", port))
                 high.bind(("127.0.0.1", port + 10000))
             except OSError:
                 continue

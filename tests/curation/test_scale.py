@@ -4,18 +4,16 @@ import gzip
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.curation.corpora import PLAIN, family_of_copies, section, write_jsonl
+from tests.kills import ROOT, finished_items, run_and_kill
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -42,25 +40,6 @@ def curated(corpus: Path, store: str, workers: int, folder: Path, **variables: s
     return json.loads((folder / "result.json").read_text())
 
 
-def finished_items(store: Path) -> dict[Path, int]:
-    """Return the records of finished items and when each was written."""
-    return {path: path.stat().st_mtime_ns for path in store.rglob("done.json")}
-
-
-def processes(name: str, session: int) -> list[int]:
-    """Return processes of a session whose command line begins with or contains a name."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                line = (entry / "cmdline").read_bytes().replace(b"\x00", b" ").decode(errors="replace")
-                if name in line and os.getsid(int(entry.name)) == session:
-                    found.append(int(entry.name))
-            except (OSError, ValueError):
-                continue
-    return found
-
-
 @pytest.fixture(scope="module")
 def undisturbed(corpus, tmp_path_factory) -> dict:
     folder = tmp_path_factory.mktemp("undisturbed")
@@ -78,27 +57,10 @@ def test_two_workers_make_the_same_bytes_as_none(corpus, undisturbed, tmp_path):
 
 @pytest.mark.parametrize("victim", ["worker", "head", "driver"])
 def test_a_kill_costs_only_what_was_being_made(corpus, undisturbed, tmp_path, victim: str):
-    chance = random.Random(victim)
     store = tmp_path / "store"
-    process = subprocess.Popen(
-        command(corpus, str(store), 2, tmp_path / "result.json"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )  # fmt: skip
-    try:
-        when = chance.randrange(2, 40)
-        while len(finished_items(store)) < when and process.poll() is None:
-            time.sleep(0.02)
-        names = {"worker": "ray::make_item", "head": "gcs_server"}
-        victims = [process.pid]
-        while victim != "driver" and not (victims := processes(names[victim], process.pid)) and process.poll() is None:
-            time.sleep(0.005)
-        assert process.poll() is None, "the drill ended before the kill"
-        before = finished_items(store)
-        os.kill(victims[0], signal.SIGKILL)
-        process.wait(timeout=240)
-    finally:
-        for pid in processes("", process.pid):
-            os.kill(pid, signal.SIGKILL)
-    assert (process.returncode == 0) == (victim == "worker")
+    when = random.Random(victim).randrange(2, 40)
+    status, before = run_and_kill(command(corpus, str(store), 2, tmp_path / "result.json"), store, victim, when)
+    assert (status == 0) == (victim == "worker")
     again = curated(corpus, str(store), 2, tmp_path)
     assert same(again, undisturbed)
     assert {path: finished_items(store)[path] for path in before} == before
