@@ -4,13 +4,17 @@ import typer
 
 from reynard.chat import chat
 from reynard.explain import explain
+from reynard.fertility import fertility
+from reynard.plan import plan
 from reynard.run import run
 from reynard.trace import trace
 from reynard.ui import ui
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Raw documents in, a released, proven, traceable chat model out.")
+app.command()(plan)
 app.command()(run)
 app.command()(chat)
 app.command()(explain)
 app.command()(trace)
+app.command()(fertility)
 app.command()(ui)

@@ -9,6 +9,7 @@ from tasks.panels.formats import amount, count, escaped, share
 from tasks.panels.markup import figure, legend, multiples, panel, right, table
 
 HISTOGRAMS_SHOWN = 12
+LONG = ("2048", "4096", "8192")  # the chunk lengths of the reports
 
 
 def tokens(manifest: Manifest) -> str:
@@ -57,10 +58,12 @@ def source_table(sources: list[tuple[str, Any]]) -> str:
         mean = size / documents if documents else None
         share_written = right(share(size, total))
         ratio = right(f"{density_of(source):.3f}") if text else None
-        rows.append(
-            [name, documents, size, share_written, source.get("held_out_tokens", 0), text, ratio, round(mean) if mean is not None else None]
-        )
+        every, longer = documents + source.get("held_out_documents", 0), source.get("longer_than") or {}
+        cut = [right(share(longer[length], every)) if every and length in longer else None for length in LONG]
+        held_out, mean = source.get("held_out_tokens", 0), round(mean) if mean is not None else None
+        rows.append([name, documents, size, share_written, held_out, text, ratio, mean, *cut])
     columns = ["source", "documents", "tokens", "share", "held-out tokens", "bytes", "tokens per byte", "tokens a document"]
+    columns += [f"longer than {int(length):,}" for length in LONG]
     return table("The same in numbers", columns, rows)
 
 

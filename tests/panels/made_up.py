@@ -79,6 +79,7 @@ def tokens() -> Manifest:
     sources = {
         "speeches": {
             "documents": 90, "tokens": 9000, "held_out_documents": 10, "held_out_tokens": 1000, "bytes": 40_000,
+            "longer_than": {"2048": 20, "4096": 5, "8192": 0},
             "length_histogram": {"edges": [0, 64, 128, 2048], "counts": [20, 80, 0]},
         },
         "nothing": {

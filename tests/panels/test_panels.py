@@ -173,7 +173,7 @@ def test_documents_that_no_reason_explains_are_called_so():
 def test_tokens_shows_sources_density_and_tokenizer():
     fragment = tokens(made_up.tokens())
     assert "9,000 tokens to train on and 1,000 held out, from 90 documents; a vocabulary of 2,048 pieces." in fragment
-    assert ["speeches", "90", "9,000", "100.0 %", "1,000", "40,000", "0.250", "100"] in table_rows(fragment)
+    assert ["speeches", "90", "9,000", "100.0 %", "1,000", "40,000", "0.250", "100", "20.0 %", "5.0 %", "0.0 %"] in table_rows(fragment)
     assert "trained bpe · 2,048 pieces · public domain · sha256 c0ffeec0ffeec0ff" in fragment
 
 

@@ -111,3 +111,51 @@ def test_a_recipe_is_frozen():
 def test_there_are_three_stages_neither_more_nor_fewer():
     two = refusal("pretraining.stages", FOX1["pretraining"]["stages"][:2])
     assert two.startswith("pretraining.stages is [") and "list should have at least 3 items" in two
+
+
+def with_mixture(*entries: dict, tokens: int = 62_000_000_000) -> Recipe:
+    """Fox-1's recipe with another mixture in its third stage."""
+    recipe = copy.deepcopy(FOX1)
+    recipe["pretraining"]["stages"][2] |= {"mixture": list(entries), "tokens": tokens}
+    return Recipe.model_validate(recipe)
+
+
+def test_an_entry_for_an_earlier_stage_stands_for_its_mixture_scaled():
+    """Fox-1 section 2.1: stage 3 takes a subset with 100B tokens of stage 2, beside instruction data."""
+    own = {"source": "instruction", "tokens": 36_020_000_000, "chunk_tokens": 4096, "max_epochs": 1.0}
+    stages = with_mixture({"stage": "stage2", "tokens": 100_000_000_000, "max_epochs": 1.0}, own, tokens=136_020_000_000).pretraining.stages
+    *taken, last = stages[2].mixture
+    assert [(e.source, e.chunk_tokens, e.portion) for e in taken] == [(e.source, e.chunk_tokens, e.portion) for e in stages[1].mixture]
+    assert abs(sum(entry.tokens for entry in taken) - 100_000_000_000) < 100
+    whole = sum(entry.weight for entry in stages[1].mixture)
+    assert all(abs(e.tokens - o.weight / whole * 1e11) < 1 for e, o in zip(taken, stages[1].mixture, strict=True))
+    assert (last.source, last.share) == ("instruction", 36_020_000_000.0)
+
+
+def test_a_recipe_whose_stages_were_expanded_is_the_same_when_it_is_read_again():
+    recipe = with_mixture({"stage": "stage2", "weight": 1.0, "max_epochs": 1.0})
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ([{"stage": "stage3", "weight": 1.0, "max_epochs": 1.0}], "takes from stage 'stage3', which is no earlier stage: choose one of stage1, stage2"),
+        ([{"stage": "stage1", "weight": 1.0, "max_epochs": 1.0, "chunk_tokens": 8}], "an entry for stage 'stage1' has chunk_tokens"),
+        ([{"source": "c4", "chunk_tokens": 4096, "max_epochs": 1.0}], "'c4' needs exactly one of `weight` (relative to the others) and `tokens`"),
+        ([{"source": "c4", "weight": 1.0, "tokens": 5, "chunk_tokens": 4096, "max_epochs": 1.0}], "'c4' needs exactly one of `weight`"),
+        ([{"source": "c4", "tokens": 10**9, "chunk_tokens": 4096, "max_epochs": 1.0}], "add up to 1,000,000,000, its own are 62,000,000,000"),
+        (
+            [{"stage": "stage2", "weight": 1.0, "max_epochs": 1.0}, {"source": "c4", "weight": 1.0, "chunk_tokens": 4096, "max_epochs": 1.0}],
+            "source 'c4' appears twice in the mixture",
+        ),
+        (
+            [{"source": source, unit: 5, "chunk_tokens": 4096, "max_epochs": 1.0} for source, unit in (("c4", "weight"), ("books", "tokens"))],
+            "some sources have `weight` and some `tokens`",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mixture_that_means_nothing_is_refused_in_words(entries, words):
+    with pytest.raises(BadInput) as refused:
+        with_mixture(*entries)
+    assert words in str(refused.value)
