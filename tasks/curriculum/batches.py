@@ -72,6 +72,11 @@ class StageBatches:
             entry.source: int(count) * self.stage.unit_tokens for entry, count in zip(self.stage.mixture, self.order.counts, strict=True)
         }
 
+    def packing(self) -> dict[str, float]:
+        """Return the share of each source's range that its whole chunks hold: the rest, less than a chunk, is never trained on."""
+        sizes = {entry.source: max(self.ranges[entry.source][1] - self.ranges[entry.source][0], 1) for entry in self.stage.mixture}
+        return {entry.source: self.chunks(entry) * entry.chunk_tokens / sizes[entry.source] for entry in self.stage.mixture}
+
     # --- which tokens ---
 
     def chunks(self, entry: MixtureEntry) -> int:

@@ -45,7 +45,7 @@ def train_stage(
                 "mixture": batches.mixture_tokens(), "chunk_tokens": {entry.source: entry.chunk_tokens for entry in stage.mixture},
                 "batch_tokens": stage.batch_tokens, "first_step": first_step(pretraining, number - 1),
                 "stage_steps": stage.steps, "stage_tokens": stage.steps * stage.batch_tokens,
-                "world_size": world_size, "order": batches.fingerprint()})  # fmt: skip
+                "world_size": world_size, "order": batches.fingerprint(), "packing": batches.packing()})  # fmt: skip
             made.store.delete(f"working/{made.version}")
         assert made.manifest is not None
         show("training", training([(made.manifest, made.journal_rows())]))

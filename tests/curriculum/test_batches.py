@@ -105,6 +105,10 @@ def test_no_token_is_taken_twice_within_an_epoch(batches):
     assert batches.mixture_tokens() == {"a": 4480, "b": 1920}  # 70 % and 30 % of 6,400
 
 
+def test_packing_leaves_out_less_than_a_chunk(batches):
+    assert batches.packing() == {"a": 1124 * 8 / 9000, "b": 562 * 16 / 9000}  # 99.91 %: the last chunk needs a token beyond its end
+
+
 def test_a_second_epoch_takes_every_chunk_once_more_in_another_order(tmp_path):
     streams = lay_down(tmp_path, {"a": counting(0, 10, 65)})  # 650 tokens: 81 chunks of 8, of which 80 make ten batches
     small = Stage(name="s", tokens=2 * 648, batch_tokens=8, optimizer_state="keep", mixture=[entry("a", 1.0, 8, epochs=2.0)])
