@@ -44,6 +44,11 @@ class HeldOut:
         return HeldOut(self.source, self.path, self.type, kept)
 
 
+def scores_identity(section: Evaluation, which: str) -> JSON:
+    """Return what decides the scores of the `base` or `chat` checkpoint besides their parents."""
+    return section.model_dump(mode="json") | {"which": which}
+
+
 def benchmarks(section: Evaluation, which: str) -> Iterator[tuple[str, Benchmark]]:
     """Yield (suite, benchmark) of the suites that score a `base` or `chat` checkpoint."""
     for suite in section.suites:

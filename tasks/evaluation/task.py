@@ -10,14 +10,12 @@ from tasks.runtime.production import Production, Reader
 @stage_task("tasks.evaluation")
 def evaluate_model(run: RunRef, section: Evaluation, which: str, tokens: TokensRef, checkpoint: CheckpointRef) -> ScoresRef:
     """Score the exported checkpoint with lm-evaluation-harness, and measure its held-out loss in bits per byte."""
-    from tasks.evaluation.evaluate import evaluate_checkpoint
+    from tasks.evaluation.evaluate import evaluate_checkpoint, scores_identity
     from tasks.evaluation.inputs import held_out_documents
     from tasks.model.export import export
 
     parents = {"checkpoint": checkpoint, "tokens": tokens}
-    with Production(
-        run, "scores", f"scores-{which}", section.model_dump(mode="json") | {"which": which}, parents, "tasks.evaluation"
-    ) as made:
+    with Production(run, "scores", f"scores-{which}", scores_identity(section, which), parents, "tasks.evaluation") as made:
         if made.needed:
             source = Reader.of(run, checkpoint).place("", made.scratch / "checkpoint")
             export(source, made.scratch / "model", chat_template=None)

@@ -17,6 +17,11 @@ from tasks.release.gate import clean_process_facts, judge
 from tasks.runtime.production import Reader
 
 
+def release_identity(section: Release, recipe_name: str, which: str) -> JSON:
+    """Return what decides a release of the `base` or `chat` model besides its parents."""
+    return section.model_dump(mode="json") | {"recipe": recipe_name, "which": which}
+
+
 def make_release(
     section: Release, recipe_name: str, which: str, source: Path, folder: Path, store: Store, checkpoint: Checkpoint, scores: Scores
 ) -> JSON:

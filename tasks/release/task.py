@@ -12,9 +12,9 @@ from tasks.runtime.production import Production, Reader
 @stage_task("tasks.release")
 def release_model(run: RunRef, recipe_name: str, section: Release, which: str, checkpoint: CheckpointRef, scores: ScoresRef) -> ReleasedRef:
     """Export the checkpoint, prove it in a clean process, write its card, and lay it down as a Hugging Face repository."""
-    from tasks.release.publish import lay_down, make_release
+    from tasks.release.publish import lay_down, make_release, release_identity
 
-    identity = section.model_dump(mode="json") | {"recipe": recipe_name, "which": which}
+    identity = release_identity(section, recipe_name, which)
     with Production(run, "release", f"release-{which}", identity, {"checkpoint": checkpoint, "scores": scores}, "tasks.release") as made:
         if made.needed:
             source = Reader.of(run, checkpoint).place("", made.scratch / "checkpoint")

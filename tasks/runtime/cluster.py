@@ -18,6 +18,12 @@ class Profile:
     zero_stage: int
     micro_batch_tokens: int  # most tokens a worker holds activations for at once
     cpu_workers: int = 1  # processes for data work: curation and tokenization
+    gpu: str | None = None  # what a worker computes on, for plans; None: its CPU cores
+    gpu_memory_bytes: int = 0
+    gpu_peak_flops: float = 0.0  # dense bfloat16, a second
+
+
+H100 = {"gpu": "H100", "gpu_memory_bytes": 80 * 10**9, "gpu_peak_flops": 989e12}  # SXM, from its data sheet
 
 
 def _local() -> Profile:
@@ -32,7 +38,8 @@ def _local() -> Profile:
 
 PROFILES = {
     "local": _local,
-    "h100x8": lambda: Profile("h100x8", 8, 12, 1, zero_stage=1, micro_batch_tokens=16384, cpu_workers=96),
+    "h100x8": lambda: Profile("h100x8", 8, 12, 1, zero_stage=1, micro_batch_tokens=16384, cpu_workers=96, **H100),
+    "h100x64": lambda: Profile("h100x64", 64, 12, 1, zero_stage=1, micro_batch_tokens=16384, cpu_workers=768, **H100),  # 8 machines of 8
 }
 
 

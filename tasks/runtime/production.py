@@ -49,6 +49,16 @@ def plain(section: BaseModel | JSON) -> JSON:
     return section.model_dump(mode="json") if isinstance(section, BaseModel) else section
 
 
+def identity_of(kind: str, section: BaseModel | JSON, parents: dict[str, str], package: str) -> JSON:
+    """Return what decides an artifact's content before it is made; `parents` are digests by role."""
+    return {"kind": kind, "section": plain(section), "code": code_digest(package), "parents": parents}
+
+
+def version_of(identity: JSON) -> str:
+    """Return the version under which an identity is found in a store."""
+    return digest_of(identity)[:16]
+
+
 class Production:
     """One artifact on its way from `needed` to sealed."""
 
@@ -56,13 +66,8 @@ class Production:
         self.run, self.kind, self.name = run, kind, name
         self.store: Store = open_store(run.store)
         self.parents = parents
-        self.identity: JSON = {
-            "kind": kind,
-            "section": plain(section),
-            "code": code_digest(package),
-            "parents": {role: parent.digest for role, parent in parents.items()},
-        }
-        self.version = digest_of(self.identity)[:16]
+        self.identity = identity_of(kind, section, {role: parent.digest for role, parent in parents.items()}, package)
+        self.version = version_of(self.identity)
         self.folder = f"{kind}/{self.version}"
         self.manifest: Manifest | None = None
         self.files: list[FileEntry] = []

@@ -9,6 +9,18 @@ from tasks.engine.schedule import Horizon
 from tasks.sft.conversations import ChatBatches
 
 
+def conversations_identity(section: SFT, tokenizer: JSON) -> JSON:
+    """Return what decides rendered conversations besides the raw ones; `tokenizer` is the sha256 of each of its files."""
+    data = {key: getattr(section, key) for key in ("max_unreadable_fraction", "template", "max_tokens")}
+    return data | {"sources": [source.model_dump(mode="json") for source in section.sources], "tokenizer": tokenizer}
+
+
+def sft_identity(section: SFT, model: Model, seed: int) -> JSON:
+    """Return what decides the chat checkpoint besides its parents."""
+    sft = section.model_dump(mode="json", exclude={"sources", "max_unreadable_fraction"})
+    return {"seed": seed, "model": model.model_dump(mode="json"), "sft": sft}
+
+
 def sft_steps(section: SFT, counts: JSON) -> int:
     """Return the optimizer steps of the budget: whole batches in `epochs` of the conversations, or in `tokens`."""
     epochs = section.epochs if section.epochs is not None else (section.tokens or 0) / counts["tokens"]

@@ -16,26 +16,19 @@ def finetune(run: RunRef, seed: int, model: Model, section: SFT, raw: RawSources
     from tasks.engine.facts import stage_facts
     from tasks.engine.launch import run_job
     from tasks.sft.conversations import prepare
-    from tasks.sft.finetune import chat_batches, chat_job, sft_steps
+    from tasks.sft.finetune import chat_batches, chat_job, conversations_identity, sft_identity, sft_steps
 
     checkpoint = Reader.of(run, base)
-    data = {key: getattr(section, key) for key in ("max_unreadable_fraction", "template", "max_tokens")}
-    sources = [source.model_dump(mode="json") for source in section.sources]
     tokenizer = {entry.path: entry.sha256 for entry in checkpoint.manifest.matching("tokenizer/")}
-    with Production(
-        run, "conversations", "conversations", data | {"sources": sources, "tokenizer": tokenizer}, {"raw": raw}, "tasks.sft"
-    ) as chats:
+    rendering = conversations_identity(section, tokenizer)
+    with Production(run, "conversations", "conversations", rendering, {"raw": raw}, "tasks.sft") as chats:
         if chats.needed:
             folder = checkpoint.place("tokenizer/", chats.scratch / "tokenizer")
             chats.seal(*prepare(section, folder, chats.scratch, chats.add_file))
         conversations = chats.handle(Handle)
         chat_manifest = chats.manifest
     assert chat_manifest is not None
-    identity = {
-        "seed": seed,
-        "model": model.model_dump(mode="json"),
-        "sft": section.model_dump(mode="json", exclude={"sources", "max_unreadable_fraction"}),
-    }
+    identity = sft_identity(section, model, seed)
     with Production(run, "checkpoint", "sft", identity, {"parent": base, "conversations": conversations}, "tasks.sft") as made:
         if made.needed:
             batches = chat_batches(section, seed, run.store, chats.folder, chat_manifest)
