@@ -375,6 +375,7 @@ class Recipe(Section):
     summary: str
     report: str | None
     seed: NonNegativeInt
+    expected_tokens: dict[Name, PositiveInt] | None = None  # as published; for plans alone, decides nothing
     curation: Curation
     tokenization: Tokenization
     model: Model
@@ -408,6 +409,11 @@ class Recipe(Section):
                 f"{self.model.vocabulary_size}: the embedding has one row for each token, so make them equal"
             )
         known = {source.name for source in self.curation.sources if source.role == "corpus"}
+        for name in self.expected_tokens or {}:
+            if name not in known:
+                raise ValueError(
+                    f"expected_tokens names {name!r}, which is not among the corpus of curation.sources: {', '.join(sorted(known))}"
+                )
         for stage in self.pretraining.stages:
             for entry in stage.mixture:
                 if entry.source not in known:

@@ -13,7 +13,7 @@ from recipes.errors import BadInput
 from recipes.load import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-WORKFLOWS = ("pipeline", "data", "pretrain", "sft", "evaluate", "release")
+WORKFLOWS = ("pipeline", "plan", "data", "pretrain", "sft", "evaluate", "release")
 
 
 def run(
