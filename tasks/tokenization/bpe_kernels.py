@@ -39,6 +39,7 @@ class Tables(NamedTuple):
 
 @njit(cache=True)
 def fill(keys, values, pairs):
+    """Put all pairs into the empty hash table `pairs`, with linear probing; it must have room to spare."""
     mask = np.uint64(len(pairs) - 1)
     for i in range(len(keys)):
         slot = ((keys[i] * _SPREAD) >> _32) & mask
