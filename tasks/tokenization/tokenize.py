@@ -8,7 +8,7 @@ A shard of tokens follows from its documents and the tokenizer alone, so nothing
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tasks.artifacts.store import Store, sha256_bytes
 from tasks.artifacts.token_streams import STREAMS, block_hashes, documents_file, token_type
 from tasks.runtime.code import code_digest
 from tasks.runtime.steps import Done, Item, Output, Steps
-from tasks.tokenization.encoder import Encoder
+from tasks.tokenization.encoder import Encoder, EncodersDiffer, faster_encoder
 from tasks.tokenization.sentencepiece_model import check_conversion, load_given, open_model, to_transformers, train
 
 LENGTH_EDGES = [0, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536]
@@ -67,8 +67,17 @@ def tokenize(section: Tokenization, shards: list[Shard], steps: Steps, publish: 
     fixed = {"tokenizer": vocabulary.files["tokenizer.model"]["sha256"]} | {
         name: rule[name] for name in ("bos_per_document", "held_out_fraction", "vocabulary_size")
     }
-    items = [Item(fixed | {"documents": shard.sha256}, EncodeWork(section, shard, vocabulary), shard.bytes) for shard in shards]
-    encoded = steps.run("encode", encode_shard, items, code, "bytes of shards")
+    tokenizer = dict(vocabulary.counts)
+    for slowly in (False, True):
+        items = [
+            Item(fixed | {"documents": shard.sha256, "slowly": slowly}, EncodeWork(section, shard, vocabulary, slowly), shard.bytes)
+            for shard in shards
+        ]
+        encoded = steps.run("encode", encode_shard, items, code, "bytes of shards")
+        if not (different := next((done.counts["different"] for done in encoded if "different" in done.counts), None)):
+            break
+        print(f"  {different}: everything is encoded again, by SentencePiece itself", flush=True)
+        tokenizer["encoder"] = {"encoder": "SentencePiece", "why": different}
     by_source: dict[str, list[Done]] = {}
     rows = []
     for shard, done in zip(shards, encoded, strict=True):
@@ -84,7 +93,7 @@ def tokenize(section: Tokenization, shards: list[Shard], steps: Steps, publish: 
     for source, done in zip(by_source, steps.run("hold_out", join_held_out, together, code), strict=True):
         publish(done, "held_out.bin", f"held_out/{source}.bin")
         publish(done, HELD_OUT_LIST, f"held_out/{source}.documents.jsonl.zst")
-    return facts(section, {source: [done.counts for done in dones] for source, dones in by_source.items()}, vocabulary.counts)
+    return facts(section, {source: [done.counts for done in dones] for source, dones in by_source.items()}, tokenizer)
 
 
 def facts(section: Tokenization, sources: dict[str, list[JSON]], tokenizer: JSON) -> tuple[JSON, JSON]:
@@ -131,11 +140,13 @@ def make_vocabulary(store: Store, work: VocabularyWork, output: Output) -> JSON:
     folder = output.scratch / "tokenizer"
     to_transformers(data, section.bos_per_document, folder)
     compared = check_conversion(processor, folder, _first_texts(store, work.shards, output.scratch))
+    encoder = faster_encoder(data, _first_texts(store, work.shards, output.scratch))
     for file in sorted(folder.iterdir()):
         output.add(file, file.name)
     return {
         "type": kind, "pieces": processor.vocab_size(), "licence": licence, "sha256": output.files["tokenizer.model"]["sha256"],
         "bos": processor.bos_id(), "eos": processor.eos_id(), "documents_compared_with_conversion": compared,
+        "encoder": asdict(encoder.choice),
     }  # fmt: skip
 
 
@@ -168,38 +179,38 @@ def _first_texts(store: Store, shards: list[Shard], scratch: Path) -> Iterator[s
 
 @dataclass(frozen=True)
 class EncodeWork:
-    """A shard of documents and the tokenizer for it."""
+    """A shard of documents and the tokenizer for it; `slowly` is by SentencePiece itself, though a faster encoder was found equal before."""
 
     section: Tokenization
     shard: Shard
     vocabulary: Done
+    slowly: bool
 
 
 @lru_cache(maxsize=1)
-def _open_encoder(path: Path) -> Encoder:
-    return Encoder(path.read_bytes())
+def _open_encoder(path: Path, slowly: bool) -> Encoder:
+    encoder = Encoder(path.read_bytes())
+    if slowly:
+        encoder.fall_back("it differed from a faster one")
+    return encoder
 
 
 def encode_shard(store: Store, work: EncodeWork, output: Output) -> JSON:
-    """Step `encode`: training ids with the hashes of their blocks and the list of their documents; the same for those held out."""
+    """Step `encode`: training ids with the hashes of their blocks and the list of their documents; the same for those held out.
+
+    Where the fast encoder is found to differ from SentencePiece the result says so, and has no files.
+    """
     section, tokenizer = work.section, work.vocabulary.counts
-    encoder = _open_encoder(work.vocabulary.path(store, "tokenizer.model"))
-    kind, before = token_type(section.vocabulary_size), [tokenizer["bos"]] if section.bos_per_document else []
-    ids: dict[bool, list[np.ndarray]] = {False: [], True: []}
-    lists: dict[bool, list[JSON]] = {False: [], True: []}
-    ends = {False: 0, True: 0}
-    for rows in _batches(work.shard.rows(store, output.scratch)):
-        for row, encoded in zip(rows, encoder.encode([row["text"] for row in rows]), strict=True):
-            split = is_held_out(row["id"], section.held_out_fraction)
-            ids[split].append(np.concatenate([before, encoded, [tokenizer["eos"]]]).astype(kind))
-            size = len(ids[split][-1])
-            lists[split].append(
-                {"id": row["id"], "start": ends[split], "tokens": size, "bytes": len(row["text"].encode()), "raw": row["raw"]}
-            )
-            ends[split] += size
+    slowly = work.slowly or tokenizer["encoder"]["encoder"] == "SentencePiece"
+    encoder = _open_encoder(work.vocabulary.path(store, "tokenizer.model"), slowly)
+    try:
+        ids, lists = _encode(work, store, encoder, output.scratch)
+    except EncodersDiffer as error:
+        _open_encoder.cache_clear()
+        return {"different": str(error)}
     files = {False: ("ids.bin", LIST), True: ("held_out.bin", HELD_OUT_LIST)}
     for split, (flat, list_file) in files.items():
-        together = np.concatenate([np.zeros(0, dtype=kind), *ids[split]])
+        together = np.concatenate([np.zeros(0, dtype=token_type(section.vocabulary_size)), *ids[split]])
         (output.scratch / flat).write_bytes(together.tobytes())
         output.add(output.scratch / flat, flat)
         write_lines(output.scratch / list_file, lists[split])
@@ -209,11 +220,32 @@ def encode_shard(store: Store, work: EncodeWork, output: Output) -> JSON:
             output.add(output.scratch / "blocks", "blocks")
     lengths = np.array([row["tokens"] for rows in lists.values() for row in rows])
     return {
-        "documents": len(lists[False]), "tokens": ends[False], "first_id": lists[False][0]["id"] if lists[False] else "",
-        "held_out_documents": len(lists[True]), "held_out_tokens": ends[True], "bytes": sum(row["bytes"] for rows in lists.values() for row in rows),
+        "documents": len(lists[False]), "tokens": sum(row["tokens"] for row in lists[False]), "first_id": lists[False][0]["id"] if lists[False] else "",
+        "held_out_documents": len(lists[True]), "held_out_tokens": sum(row["tokens"] for row in lists[True]),
+        "bytes": sum(row["bytes"] for rows in lists.values() for row in rows),
         "lengths": np.histogram(lengths, bins=[*LENGTH_EDGES[:-1], 2**62])[0].tolist(),
         "longer": [int((lengths > edge).sum()) for edge in LENGTH_EDGES[1:]],
     }  # fmt: skip
+
+
+def _encode(work: EncodeWork, store: Store, encoder: Encoder, scratch: Path) -> tuple[dict[bool, list[np.ndarray]], dict[bool, list[JSON]]]:
+    """Return the ids of each document and the list of documents: of those that are trained on (False) and of those held out (True)."""
+    section, tokenizer = work.section, work.vocabulary.counts
+    kind = token_type(section.vocabulary_size)
+    before, after = (np.array(one, dtype=kind) for one in ([tokenizer["bos"]] if section.bos_per_document else [], [tokenizer["eos"]]))
+    ids: dict[bool, list[np.ndarray]] = {False: [], True: []}
+    lists: dict[bool, list[JSON]] = {False: [], True: []}
+    ends = {False: 0, True: 0}
+    for rows in _batches(work.shard.rows(store, scratch)):
+        for row, encoded in zip(rows, encoder.encode([row["text"] for row in rows]), strict=True):
+            split = is_held_out(row["id"], section.held_out_fraction)
+            ids[split].append(np.concatenate([before, encoded.astype(kind), after]))
+            size = len(ids[split][-1])
+            lists[split].append(
+                {"id": row["id"], "start": ends[split], "tokens": size, "bytes": len(row["text"].encode()), "raw": row["raw"]}
+            )
+            ends[split] += size
+    return ids, lists
 
 
 def _batches(rows: Iterator[JSON]) -> Iterator[list[JSON]]:

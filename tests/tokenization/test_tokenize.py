@@ -11,6 +11,9 @@ from tasks.artifacts.documents import document_id, write_lines
 from tasks.artifacts.store import Store, sha256_file
 from tasks.artifacts.token_streams import STREAMS, documents_file, open_streams, read_documents, token_type
 from tasks.runtime.steps import Steps
+from tasks.tokenization import encoder
+from tasks.tokenization import tokenize as tokenize_module
+from tasks.tokenization.encoder import Encoder
 from tasks.tokenization.sentencepiece_model import check_conversion, load_given, open_model, to_transformers, train
 from tasks.tokenization.tokenize import Shard, is_held_out, tokenize
 
@@ -116,6 +119,25 @@ def test_another_document_changes_only_its_own_shard(tmp_path: Path):
     run(tmp_path, laid_down(tmp_path, TEXTS), rule)
     _, _, _, steps = run(tmp_path, laid_down(tmp_path, [*TEXTS, "one more document " * 9]), rule)
     assert steps.made["encode"] == 1
+
+
+def test_an_encoder_that_is_found_to_differ_is_replaced_for_all_shards(tmp_path: Path, monkeypatch):
+    expected = run(tmp_path / "true", laid_down(tmp_path / "true", TEXTS))[2]
+    monkeypatch.setattr(encoder, "CHECKED_ONE_IN", 1)
+    honest = encoder._Bpe.encode
+
+    def lies(self, texts):  # in one document
+        return [ids[::-1] if text == TEXTS[77] else ids for text, ids in zip(texts, honest(self, texts), strict=True)]
+
+    monkeypatch.setattr(encoder._Bpe, "encode", lies)
+    monkeypatch.setattr(tokenize_module, "faster_encoder", lambda data, texts: Encoder(data))
+    _, details, found, steps = run(tmp_path / "lie", laid_down(tmp_path / "lie", TEXTS))
+    assert files(found) == files(expected)
+    assert steps.made["encode"] == 6  # three shards, twice
+    assert (
+        details["tokenizer"]["encoder"]["encoder"] == "SentencePiece"
+        and "differs from SentencePiece at token" in details["tokenizer"]["encoder"]["why"]
+    )
 
 
 def test_a_damaged_shard_of_documents_is_an_error_and_not_fewer_tokens(tmp_path: Path):
