@@ -245,6 +245,7 @@ class Pretraining(Section):
     optimizer: AdamW
     schedule: Schedule
     checkpoint_every_steps: PositiveInt
+    keep_checkpoints: PositiveInt = 2  # the newest ones inside a stage; the end of each stage is kept in any case
     stages: Annotated[list[Stage], Field(min_length=3, max_length=3)]
 
     @model_validator(mode="before")
@@ -306,6 +307,7 @@ class SFT(Section):
     optimizer: AdamW
     schedule: Schedule
     checkpoint_every_steps: PositiveInt
+    keep_checkpoints: PositiveInt = 2  # the newest ones inside a stage; the end of each stage is kept in any case
 
     @model_validator(mode="after")
     def _one_budget(self) -> "SFT":

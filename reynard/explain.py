@@ -79,7 +79,9 @@ def artifacts(run: str, root: str) -> "tuple[Store, list[Manifest]]":
     mine = [manifest for manifest in found if manifest.recorded.get("run") == where.run or manifest.version in (last, named)]
     mine.sort(key=lambda manifest: manifest.version != last)  # what the run used last, though it may have been made long ago
     if not (mine or (found and where.is_own)):
-        raise BadInput(f"the store {store.root} holds no finished documents of the run {where.run}: let it finish curation, or give --store")
+        raise BadInput(
+            f"the store {store.root} holds no finished documents of the run {where.run}: let it finish curation, or give --store"
+        )
     return store, mine or found
 
 

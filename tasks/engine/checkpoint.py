@@ -1,24 +1,37 @@
-"""A DeepSpeed engine's state to safetensors and back, independent of world size and ZeRO stage.
+"""A DeepSpeed engine's state to safetensors in the store and back, whatever the world size and the ZeRO stage.
 
-Files: `model.safetensors` (weights in float32 under `transformers`' names), `optimizer.safetensors` (AdamW moments),
-`state.json` (optimizer steps done), `probe.safetensors` (ids and the trainer's own logits, against which exports are proved).
-Nothing is pickled.
+The parameters are divided among the workers by size. Each writes its own: `model-<n>-of-<m>.safetensors` (weights in float32 under
+`transformers`' names) and `optimizer-<n>-of-<m>.safetensors` (AdamW's moments); rank 0 adds `state.json` (optimizer steps done)
+and `probe.safetensors` (ids and the trainer's own logits, against which exports are proved). Nothing is pickled.
+
+Training stands still only while the state is gathered and copied to the host. A thread of each worker writes, hashes and uploads;
+rank 0's waits for the list of every other worker's files and seals the checkpoint. At most one is on its way.
 """
 
 import json
 import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import orjson
 import torch
 from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state, safe_set_full_fp32_param, safe_set_full_optimizer_state
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, distributed
 
 from tasks.artifacts.manifest import FileEntry, Manifest, content_digest, read_manifest, write_manifest
 from tasks.artifacts.store import Store, sha256_file
+from tasks.artifacts.tensors import divide, read_tensors, shard_name
+from tasks.engine.background import Worker, persist
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 PROBE_TOKENS = 48
+PART_SECONDS = 1800.0  # that rank 0 waits for the files of the others
+POLL_SECONDS = 0.2
+
+Files = dict[str, dict[str, Tensor]]  # by name, the tensors of a file
 
 
 def trainable(engine) -> list[tuple[str, torch.nn.Parameter]]:
@@ -26,74 +39,138 @@ def trainable(engine) -> list[tuple[str, torch.nn.Parameter]]:
     return sorted(engine.module.named_parameters())
 
 
-def save(engine, store: Store, folder: str, optimizer_steps: int, probe_ids: Tensor) -> list[FileEntry]:
-    """Gather the full state on rank 0 and put it into the store; every rank must call it. Other ranks return an empty list."""
-    weights, moments = {}, {}
+def full_shape(parameter: torch.nn.Parameter) -> torch.Size:
+    """Return a parameter's shape, though a part of it may be elsewhere (ZeRO-3)."""
+    return getattr(parameter, "ds_shape", parameter.shape)
+
+
+def snapshot(engine, probe_ids: Tensor) -> Files:
+    """Gather the state and copy this worker's part of it to the host; every rank must call it."""
+    rank, world = distributed.get_rank(), distributed.get_world_size()
+    owner = divide({name: full_shape(parameter).numel() for name, parameter in trainable(engine)}, world)
+    weights: dict[str, Tensor] = {}
+    moments: dict[str, Tensor] = {}
     for name, parameter in trainable(engine):
-        weights[name] = safe_get_full_fp32_param(parameter).detach().cpu().contiguous()
-        for moment in MOMENTS:
-            moments[f"{moment}/{name}"] = safe_get_full_optimizer_state(parameter, moment).detach().cpu().contiguous()
+        whole = [safe_get_full_fp32_param(parameter), *(safe_get_full_optimizer_state(parameter, moment) for moment in MOMENTS)]
+        if owner[name] == rank:
+            weights[name], *own = (tensor.detach().to("cpu", copy=True).contiguous() for tensor in whole)
+            moments |= {f"{moment}/{name}": tensor for moment, tensor in zip(MOMENTS, own, strict=True)}
+    files = {shard_name("model", rank, world): weights, shard_name("optimizer", rank, world): moments}
     with torch.no_grad():
         logits = engine.module.logits(probe_ids.to(engine.device)).float().cpu()
-    entries = []
-    if distributed.get_rank() == 0:
+    return files | ({"probe.safetensors": {"ids": probe_ids.contiguous(), "logits": logits.contiguous()}} if rank == 0 else {})
+
+
+@dataclass
+class Saver:
+    """Saves a job's checkpoints. `attempt` is the same in all workers and in no other attempt: lists of files are told apart by it."""
+
+    store: Store
+    working: str
+    attempt: int
+    keep: int  # finished ones inside a stage
+    worker: Worker = field(default_factory=Worker)
+    entries: list[FileEntry] = field(default_factory=list)  # rank 0: the files of the last checkpoint
+
+    def save(self, engine, folder: str, optimizer_steps: int, probe_ids: Tensor, before_seal: Callable[[], None] | None = None) -> float:
+        """Begin to save into a folder of the store; returns the seconds that training stood still. Every rank must call it.
+
+        With `before_seal` rank 0 calls it, then seals the checkpoint as one inside a stage; else the files are only listed.
+        Raises what kept the checkpoint before from being saved.
+        """
+        begun = time.monotonic()
+        self.worker.wait()
+        files = snapshot(engine, probe_ids)
+        rank, world = distributed.get_rank(), distributed.get_world_size()
+        self.worker.start(lambda: self._write(files, folder, optimizer_steps, rank, world, before_seal))
+        return time.monotonic() - begun
+
+    def wait(self) -> list[FileEntry]:
+        """Wait until the last checkpoint is saved; return its files on rank 0."""
+        self.worker.wait()
+        return self.entries
+
+    def _write(self, files: Files, folder: str, steps: int, rank: int, world: int, before_seal: Callable[[], None] | None) -> None:
+        entries = []
         with tempfile.TemporaryDirectory() as scratch:
-            where = Path(scratch)
-            save_file(weights, where / "model.safetensors", metadata={"format": "pt"})
-            save_file(moments, where / "optimizer.safetensors")
-            save_file({"ids": probe_ids.contiguous(), "logits": logits.contiguous()}, where / "probe.safetensors")
-            (where / "state.json").write_text(json.dumps({"optimizer_steps": optimizer_steps}))
-            for file in sorted(where.iterdir()):
+            for name, tensors in files.items():
+                save_file(tensors, Path(scratch) / name, metadata={"format": "pt"})
+            if rank == 0:
+                (Path(scratch) / "state.json").write_text(json.dumps({"optimizer_steps": steps}))
+            for file in sorted(Path(scratch).iterdir()):
                 entries.append(FileEntry(path=file.name, bytes=file.stat().st_size, sha256=sha256_file(file)))
-                store.put(file, f"{folder}/{file.name}")
-    distributed.barrier()
-    return entries
+                persist(lambda file=file: self.store.put(file, f"{folder}/{file.name}"))
+        part = f"{self.working}/parts/{self.attempt}-{steps}-"
+        persist(lambda: self.store.write(f"{part}{rank:05d}.json", orjson.dumps([entry.model_dump() for entry in entries])))
+        if rank == 0:
+            self.entries = self._collect(part, world)
+            if before_seal is not None:
+                before_seal()
+                persist(lambda: seal(self.store, self.working, folder, steps, self.entries))
+                persist(self._forget)
+
+    def _collect(self, part: str, world: int) -> list[FileEntry]:
+        """Wait for the lists of all workers' files, and put them together."""
+        keys, deadline = [f"{part}{rank:05d}.json" for rank in range(world)], time.monotonic() + PART_SECONDS
+        while True:
+            try:
+                if all(self.store.exists(key) for key in keys):
+                    return sorted((FileEntry(**row) for key in keys for row in orjson.loads(self.store.read(key))), key=lambda e: e.path)
+            except OSError:
+                pass
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not all of {world} workers saved their part of a checkpoint within {PART_SECONDS:g} s: see {part}*")
+            time.sleep(POLL_SECONDS)
+
+    def _forget(self) -> None:
+        for old in sealed_steps(self.store, self.working)[: -self.keep]:
+            self.store.delete(step_folder(self.working, old))
 
 
-def save_unfinished(engine, store: Store, folder: str, optimizer_steps: int, probe_ids: Tensor) -> None:
-    """Save a checkpoint inside a stage, sealed by `_SUCCESS`, and remove all but the newest two."""
-    key = f"{folder}/step-{optimizer_steps:010d}"
-    files = save(engine, store, key, optimizer_steps, probe_ids)
-    if distributed.get_rank() == 0:
-        counts = {"optimizer_steps": optimizer_steps}
-        digest = content_digest("unfinished", files, counts)
-        write_manifest(store, key, Manifest(
-            kind="unfinished", name=folder, version=str(optimizer_steps), digest=digest, identity={}, files=files, counts=counts,
-            details={}, recorded={}, records=[]))  # fmt: skip
-        for old in sealed_steps(store, folder)[:-2]:
-            store.delete(f"{folder}/step-{old:010d}")
+def step_folder(working: str, optimizer_steps: int) -> str:
+    """Return where the checkpoint inside a stage lies that was saved after so many steps."""
+    return f"{working}/step-{optimizer_steps:010d}"
 
 
-def sealed_steps(store: Store, folder: str) -> list[int]:
+def seal(store: Store, working: str, folder: str, optimizer_steps: int, files: list[FileEntry]) -> None:
+    """Write the manifest of a checkpoint inside a stage, and `_SUCCESS` last."""
+    counts = {"optimizer_steps": optimizer_steps}
+    write_manifest(store, folder, Manifest(
+        kind="unfinished", name=working, version=str(optimizer_steps), digest=content_digest("unfinished", files, counts), identity={},
+        files=files, counts=counts, details={}, recorded={}, records=[]))  # fmt: skip
+
+
+def sealed_steps(store: Store, working: str) -> list[int]:
     """Return the optimizer steps of the finished checkpoints inside a stage, oldest first."""
-    keys = [key for key in store.list(folder) if key.endswith("/_SUCCESS") and "/step-" in key]
+    keys = [key for key in store.list(working) if key.endswith("/_SUCCESS") and "/step-" in key]
     return sorted(int(key.split("/step-")[1].split("/")[0]) for key in keys)
 
 
-def fetch(store: Store, folder: str, path: str) -> Path:
-    """Return a local, verified copy of a sealed checkpoint's file."""
+def fetch(store: Store, folder: str, prefix: str) -> list[Path]:
+    """Return local, verified copies of a sealed checkpoint's files with a prefix."""
     manifest = read_manifest(store, folder)
     if manifest is None:
         raise FileNotFoundError(f"no finished checkpoint at {store.uri(folder)}")
-    return store.local_copy(f"{folder}/{path}", manifest.file(path).sha256)
+    return [store.local_copy(f"{folder}/{entry.path}", entry.sha256) for entry in manifest.matching(prefix)]
 
 
 def load_weights(module: torch.nn.Module, store: Store, folder: str) -> None:
     """Fill a plain module from a checkpoint, before the engine is made from it."""
-    module.load_state_dict(load_file(fetch(store, folder, "model.safetensors")), strict=True)
+    module.load_state_dict(read_tensors(fetch(store, folder, "model-")), strict=True)
 
 
 def restore(engine, store: Store, folder: str, with_weights: bool) -> int:
     """Put a checkpoint's optimizer state (and weights) into the engine; return its optimizer steps. Every rank must call it."""
-    moments = load_file(fetch(store, folder, "optimizer.safetensors"))
-    weights = load_file(fetch(store, folder, "model.safetensors")) if with_weights else {}
+    moments = read_tensors(fetch(store, folder, "optimizer-"))
+    weights = read_tensors(fetch(store, folder, "model-")) if with_weights else {}
     for name, parameter in trainable(engine):
         if with_weights:
             safe_set_full_fp32_param(parameter, weights[name])
             parameter.data.copy_(weights[name])
         for moment in MOMENTS:
             safe_set_full_optimizer_state(parameter, moments[f"{moment}/{name}"], moment)
-    steps = json.loads(fetch(store, folder, "state.json").read_bytes())["optimizer_steps"]
+    (state,) = fetch(store, folder, "state.json")
+    steps = json.loads(state.read_bytes())["optimizer_steps"]
     set_optimizer_steps(engine, steps)
     return steps
 

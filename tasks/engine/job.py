@@ -48,6 +48,7 @@ class Job:
     first_step: int  # optimizer steps of earlier stages
     tokens_per_step: int
     checkpoint_every_steps: int
+    keep_checkpoints: int  # finished ones inside the stage: decides nothing but what a resume may start from
     parent_folder: str | None  # the checkpoint artifact to start from, as a key in the store
     keep_optimizer_state: bool
     store: str

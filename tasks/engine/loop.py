@@ -22,6 +22,7 @@ else:
 
 from tasks.artifacts.store import open_store
 from tasks.engine import checkpoint
+from tasks.engine.background import BackgroundJournal, persist
 from tasks.engine.job import Job, micro_batch_units
 from tasks.engine.journal import JournalWriter
 from tasks.engine.schedule import learning_rate
@@ -42,7 +43,10 @@ def train_worker(config: dict) -> None:
     engine = build_engine(job, zero_stage, accumulation)
     done = restore_newest(engine, job)
     probe_ids = job.batches.load(0, [0])[0].ids[:1, : checkpoint.PROBE_TOKENS]
-    journal = JournalWriter(open_store(job.store), job.working_folder)
+    store = open_store(job.store)
+    saver = checkpoint.Saver(store, job.working_folder, attempt_number(engine.device), job.keep_checkpoints)
+    journal = BackgroundJournal(JournalWriter(store, job.working_folder))
+    stalled = 0.0
     for step in range(done, job.batches.steps):
         begun = time.monotonic()
         loss = train_step(engine, job, step, rank, world, micro)
@@ -50,21 +54,30 @@ def train_worker(config: dict) -> None:
             seconds = time.monotonic() - begun
             journal.append({
                 "step": job.first_step + step + 1, "time": time.time(), "loss": loss, "learning_rate": engine.optimizer.param_groups[0]["lr"],
-                "gradient_norm": float(engine.get_global_grad_norm() or 0.0), "tokens_per_second": job.tokens_per_step / seconds})  # fmt: skip
+                "gradient_norm": float(engine.get_global_grad_norm() or 0.0), "tokens_per_second": job.tokens_per_step / seconds,
+                "checkpoint_stall_seconds": stalled})  # fmt: skip
+        stalled = 0.0
         if (step + 1) % job.checkpoint_every_steps == 0 and step + 1 < job.batches.steps:
-            journal.flush()  # a checkpoint never covers steps that the journal does not
-            checkpoint.save_unfinished(engine, open_store(job.store), job.working_folder, job.first_step + step + 1, probe_ids)
-    journal.flush()
-    finish(engine, job, probe_ids, rank, world)
+            steps = job.first_step + step + 1  # a checkpoint never covers steps that the journal does not: it is sealed after the flush
+            stalled = saver.save(engine, checkpoint.step_folder(job.working_folder, steps), steps, probe_ids, journal.flush)
+    finish(engine, job, saver, journal, probe_ids, rank, world)
 
 
-def finish(engine, job: Job, probe_ids: torch.Tensor, rank: int, world: int) -> None:
+def attempt_number(device: torch.device) -> int:
+    """Return a number that all workers of this attempt share and no other attempt has."""
+    number = torch.tensor([time.time_ns()], dtype=torch.int64, device=device)
+    distributed.broadcast(number, 0)
+    return int(number.item())
+
+
+def finish(engine, job: Job, saver: checkpoint.Saver, journal: BackgroundJournal, probe_ids: torch.Tensor, rank: int, world: int) -> None:
     """Save the stage's final state and leave the list of its files where the driver finds it."""
-    store = open_store(job.store)
-    files = checkpoint.save(engine, store, job.final_folder, job.first_step + job.batches.steps, probe_ids)
+    saver.save(engine, job.final_folder, job.first_step + job.batches.steps, probe_ids)
+    files = saver.wait()
     if rank == 0:
+        journal.flush()
         done = {"files": [entry.model_dump() for entry in files], "world_size": world}
-        store.write(f"{job.working_folder}/final.json", orjson.dumps(done))
+        persist(lambda: saver.store.write(f"{job.working_folder}/final.json", orjson.dumps(done)))
     ray.train.report({"finished": 1})
 
 

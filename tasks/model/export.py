@@ -4,10 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from recipes.schema import Model
 from tasks.artifacts.manifest import JSON
+from tasks.artifacts.tensors import read_tensors
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
 
@@ -47,7 +48,7 @@ def export(checkpoint: Path, folder: Path, chat_template: str | None) -> JSON:
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     generation = token_ids | {"do_sample": False, "max_new_tokens": 256 if chat_template is None else min(256, model.context_tokens // 2)}
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2, sort_keys=True) + "\n")
-    weights = load_file(checkpoint / "model.safetensors")
+    weights = read_tensors(sorted(checkpoint.glob("model-*.safetensors")))
     save_file(
         {name: tensor.contiguous() for name, tensor in sorted(weights.items())}, folder / "model.safetensors", metadata={"format": "pt"}
     )

@@ -17,7 +17,7 @@ def conversations_identity(section: SFT, tokenizer: JSON) -> JSON:
 
 def sft_identity(section: SFT, model: Model, seed: int) -> JSON:
     """Return what decides the chat checkpoint besides its parents."""
-    sft = section.model_dump(mode="json", exclude={"sources", "max_unreadable_fraction"})
+    sft = section.model_dump(mode="json", exclude={"sources", "max_unreadable_fraction", "checkpoint_every_steps", "keep_checkpoints"})
     return {"seed": seed, "model": model.model_dump(mode="json"), "sft": sft}
 
 
@@ -53,6 +53,7 @@ def chat_job(
         stage="sft", seed=seed, model=model, precision=section.precision, optimizer=section.optimizer, schedule=section.schedule,
         horizon=Horizon(batches.steps), batches=batches, first_step=0,
         tokens_per_step=counts["tokens"] * section.batch_conversations // counts["conversations"],
-        checkpoint_every_steps=section.checkpoint_every_steps, parent_folder=parent_folder, keep_optimizer_state=False, store=store,
+        checkpoint_every_steps=section.checkpoint_every_steps, keep_checkpoints=section.keep_checkpoints, parent_folder=parent_folder,
+        keep_optimizer_state=False, store=store,
         working_folder=working, final_folder=final,
     )  # fmt: skip

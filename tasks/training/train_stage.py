@@ -54,6 +54,6 @@ def stage_job(
     return Job(
         stage=stage.name, seed=seed, model=model, precision=pretraining.precision, optimizer=pretraining.optimizer, schedule=pretraining.schedule,
         horizon=horizon(pretraining), batches=batches, first_step=first_step(pretraining, number), tokens_per_step=stage.batch_tokens,
-        checkpoint_every_steps=pretraining.checkpoint_every_steps, parent_folder=parent_folder,
+        checkpoint_every_steps=pretraining.checkpoint_every_steps, keep_checkpoints=pretraining.keep_checkpoints, parent_folder=parent_folder,
         keep_optimizer_state=stage.optimizer_state == "keep", store=store, working_folder=working, final_folder=final,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from recipes.errors import BadInput
 from recipes.schema import AdamW, Model, Schedule
 from tasks.artifacts.manifest import Manifest, write_manifest
 from tasks.artifacts.store import Store
+from tasks.artifacts.tensors import read_tensors
 from tasks.engine.job import Job
 from tasks.engine.schedule import Horizon, learning_rate
 from tasks.runtime.cluster import Profile
@@ -57,7 +58,7 @@ def batches(steps: int, offset: int, die_at: int = -1, marker: str = ""):
 def job(root: Path, name: str, data, first_step: int = 0, parent: str | None = None, keep: bool = True) -> Job:
     return Job(
         stage=name, seed=1, model=MODEL, precision="float32", optimizer=OPTIMIZER, schedule=SCHEDULE, horizon=Horizon(2 * STEPS), batches=data,
-        first_step=first_step, tokens_per_step=UNITS * TOKENS, checkpoint_every_steps=3, parent_folder=parent, keep_optimizer_state=keep,
+        first_step=first_step, tokens_per_step=UNITS * TOKENS, checkpoint_every_steps=3, keep_checkpoints=2, parent_folder=parent, keep_optimizer_state=keep,
         store=str(root), working_folder=f"working/{name}", final_folder=f"checkpoint/{name}",
     )  # fmt: skip
 
@@ -71,7 +72,7 @@ def train(root: Path, workers: int, the_job: Job) -> tuple[dict[str, torch.Tenso
         kind="checkpoint", name=the_job.stage, version="1", digest="", identity={}, files=files, counts={}, details={}, recorded={}, records=[]
     )  # fmt: skip
     write_manifest(Store(str(root)), the_job.final_folder, sealed)
-    return load_file(root / the_job.final_folder / "model.safetensors"), [row["loss"] for row in rows]
+    return read_tensors(sorted((root / the_job.final_folder).glob("model-*.safetensors"))), [row["loss"] for row in rows]
 
 
 def plain_loop(parts: list[tuple[object, bool]]) -> tuple[dict[str, torch.Tensor], list[float]]:

@@ -1,0 +1,90 @@
+"""Work that must not hold up training, done in order by a thread: an object store that does not answer is waited for, not died of."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from tasks.engine.journal import FLUSH_SECONDS, JournalWriter, Row
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds between attempts
+GIVE_UP_SECONDS = 1800.0
+
+
+def persist(action: Callable[[], object]) -> None:
+    """Do what may fail because the store does not answer (OSError) until it succeeds; the last error is raised after half an hour."""
+    begun, wait = time.monotonic(), FIRST_WAIT
+    while True:
+        try:
+            action()
+            return
+        except OSError:
+            if time.monotonic() - begun > GIVE_UP_SECONDS:
+                raise
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+
+class Worker:
+    """One task at a time in a thread of its own; the next one waits for it, and gets its error."""
+
+    def __init__(self) -> None:
+        self.thread: threading.Thread | None = None
+        self.error: BaseException | None = None
+
+    def start(self, task: Callable[[], None]) -> None:
+        """Begin a task, after the one before it has ended; raises that one's error."""
+        self.wait()
+
+        def run() -> None:
+            try:
+                task()
+            except BaseException as error:
+                self.error = error
+
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+
+    def wait(self) -> None:
+        """Wait for the task that was begun; raises its error."""
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+
+class BackgroundJournal:
+    """A journal that is written by a thread: rows are taken at once, and reach the store in order, when it answers."""
+
+    def __init__(self, writer: JournalWriter) -> None:
+        self.writer = writer
+        self.rows: queue.SimpleQueue[Row | threading.Event] = queue.SimpleQueue()
+        threading.Thread(target=self._write, daemon=True).start()
+
+    def append(self, row: Row) -> None:
+        """Take a row; it must have `step` and `time`."""
+        self.rows.put(row)
+
+    def flush(self) -> None:
+        """Wait until all rows that were taken are in the store."""
+        written = threading.Event()
+        self.rows.put(written)
+        written.wait()
+
+    def _write(self) -> None:
+        waiting: list[threading.Event] = []
+        while True:
+            try:
+                item = self.rows.get(timeout=FLUSH_SECONDS)
+                waiting += [item] if isinstance(item, threading.Event) else []
+                if not isinstance(item, threading.Event):
+                    self.writer.rows.append(item)
+            except queue.Empty:
+                pass
+            if waiting or time.monotonic() - self.writer.flushed >= FLUSH_SECONDS:
+                persist(self.writer.flush)
+                for written in waiting:
+                    written.set()
+                waiting = []
