@@ -3,12 +3,15 @@
 import typer
 
 from reynard.chat import chat
+from reynard.drill import drill
 from reynard.explain import explain
 from reynard.fertility import fertility
 from reynard.plan import plan
 from reynard.run import run
 from reynard.trace import trace
+from reynard.track import track
 from reynard.ui import ui
+from reynard.watch import watch
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Raw documents in, a released, proven, traceable chat model out.")
 app.command()(plan)
@@ -16,5 +19,8 @@ app.command()(run)
 app.command()(chat)
 app.command()(explain)
 app.command()(trace)
+app.command()(watch)
+app.command()(track)
 app.command()(fertility)
+app.command()(drill)
 app.command()(ui)

@@ -87,6 +87,11 @@ def show_step(found: JSON) -> None:
         f"{found['tokens']:,} tokens in {len(found['sequences']):,} sequences{whose} (world size {found['world_size']})",
         bold=True,
     )
+    verified = "its tokens have the hash that was taken when they were trained on"
+    typer.secho(
+        f"  verified: {verified}" if found["verified"] else f"  NOT verified: it is not so that {verified}",
+        fg="green" if found["verified"] else "red",
+    )
     shown = {name: found["journal"].get(name) for name in ("loss", "learning_rate", "gradient_norm")}
     typer.echo("  " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in shown.items() if value is not None))
     for sequence in found["sequences"]:

@@ -102,11 +102,21 @@ def start_mlflow(folder: Path, variables: dict[str, str] | None = None) -> tuple
         time.sleep(0.3)
 
 
+_started: dict[int, tuple[list[str], Path, dict[str, str]]] = {}  # by process id
+
+
 def _spawn(command: list[str], log: Path, variables: dict[str, str]) -> subprocess.Popen[bytes]:
-    with log.open("wb") as output:
-        return subprocess.Popen(
+    with log.open("ab") as output:
+        process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=os.environ | variables, start_new_session=True
         )
+    _started[process.pid] = (command, log, variables)
+    return process
+
+
+def restart(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """Start a service that has died again, at the same address and with its data; it answers some seconds later."""
+    return _spawn(*_started[process.pid])
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -25,6 +25,7 @@ from tasks.artifacts.store import open_store, sha256_bytes
 
 STREAMS = "streams.jsonl.zst"
 BLOCK_TOKENS = 1 << 16
+HASH_MASK = (1 << 62) - 1
 HELD_BLOCKS = 64  # of a stream: 16 MB at 32 bits an id
 FETCHES_AT_ONCE = 16  # from a store across a network
 
@@ -37,6 +38,11 @@ def token_type(vocabulary_size: int) -> np.dtype:
 def block_hashes(ids: np.ndarray) -> bytes:
     """Return the hashes of a shard's blocks, 8 bytes each."""
     return b"".join(xxhash.xxh3_64_digest(ids[start : start + BLOCK_TOKENS].tobytes()) for start in range(0, len(ids), BLOCK_TOKENS))
+
+
+def targets_hash(rows: Iterable[np.ndarray]) -> int:
+    """Hash the target tokens of sequences (int64, contiguous): a sum of 62 bits, the same in any order and however they are dealt."""
+    return sum(xxhash.xxh3_64_intdigest(row.tobytes()) for row in rows) & HASH_MASK
 
 
 def documents_file(source: str, shard: int) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from recipes.errors import BadInput
 from recipes.schema import MixtureEntry, Stage
 from tasks.artifacts.manifest import JSON, digest_of
-from tasks.artifacts.token_streams import Stream, shard_of_id
+from tasks.artifacts.token_streams import Stream, shard_of_id, targets_hash
 from tasks.curriculum.mixture import Order, units_per_source
 from tasks.curriculum.permutation import Permutation
 
@@ -136,6 +136,12 @@ class StageBatches:
         return digest_of([[step, self.sequences(step, list(range(self.units)))] for step in steps])
 
     # --- the tokens themselves ---
+
+    def targets_hash(self, step: int) -> int:
+        """Hash the target tokens of a batch, as the journal does when it has trained on them."""
+        found = self.sequences(step, list(range(self.units)))
+        rows = (self.streams[one.source].read([(one.start + 1, one.start + one.tokens + 1)])[0] for one in found)
+        return targets_hash(row.astype(np.int64) for row in rows)
 
     def load(self, step: int, units: list[int]) -> "list[Group]":
         """Load units as one group of sequences for each chunk length; OSError if tokens are not what was sealed."""

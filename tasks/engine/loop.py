@@ -21,12 +21,15 @@ else:
     import deepspeed
 
 from tasks.artifacts.store import open_store
+from tasks.artifacts.token_streams import HASH_MASK, targets_hash
 from tasks.engine import checkpoint
 from tasks.engine.background import BackgroundJournal, persist
 from tasks.engine.job import Job, micro_batch_units
 from tasks.engine.journal import JournalWriter
 from tasks.engine.schedule import learning_rate
 from tasks.model.decoder import Decoder
+
+NOT_A_TARGET = -100
 
 
 def train_worker(config: dict) -> None:
@@ -49,13 +52,13 @@ def train_worker(config: dict) -> None:
     stalled = 0.0
     for step in range(done, job.batches.steps):
         begun = time.monotonic()
-        loss = train_step(engine, job, step, rank, world, micro)
+        loss, consumed = train_step(engine, job, step, rank, world, micro)
         if rank == 0:
             seconds = time.monotonic() - begun
             journal.append({
                 "step": job.first_step + step + 1, "time": time.time(), "loss": loss, "learning_rate": engine.optimizer.param_groups[0]["lr"],
                 "gradient_norm": float(engine.get_global_grad_norm() or 0.0), "tokens_per_second": job.tokens_per_step / seconds,
-                "checkpoint_stall_seconds": stalled})  # fmt: skip
+                "checkpoint_stall_seconds": stalled, "targets": f"{consumed:016x}"})  # fmt: skip
         stalled = 0.0
         if (step + 1) % job.checkpoint_every_steps == 0 and step + 1 < job.batches.steps:
             steps = job.first_step + step + 1  # a checkpoint never covers steps that the journal does not: it is sealed after the flush
@@ -116,20 +119,23 @@ def restore_newest(engine, job: Job) -> int:
     return 0
 
 
-def train_step(engine, job: Job, step: int, rank: int, world: int, micro: int) -> float:
-    """Take one optimizer step and return the global loss in nats per target token."""
+def train_step(engine, job: Job, step: int, rank: int, world: int, micro: int) -> tuple[float, int]:
+    """Take one optimizer step; return the global loss in nats per target token, and a hash of the target tokens of the global batch."""
     rate = learning_rate(job.schedule, job.optimizer.peak_learning_rate, job.horizon, job.first_step + step)
     for group in engine.optimizer.param_groups:
         group["lr"] = rate
     mine = list(range(rank, job.batches.units, world))
     targets = job.batches.targets(step)
     scale = world * len(mine) // micro / targets  # DeepSpeed averages over ranks and accumulation: undo it
-    total = torch.zeros((), device=engine.device)
+    total, consumed = torch.zeros((), device=engine.device), 0
     for start in range(0, len(mine), micro):
-        groups = [group.to(engine.device) for group in job.batches.load(step, mine[start : start + micro])]
-        nll = engine(groups)
+        groups = job.batches.load(step, mine[start : start + micro])
+        consumed += targets_hash(row[row != NOT_A_TARGET].numpy() for group in groups for row in group.labels)
+        nll = engine([group.to(engine.device) for group in groups])
         engine.backward(nll * scale)
         engine.step()
         total += nll.detach()
+    everything = torch.tensor([consumed & HASH_MASK], dtype=torch.int64, device=engine.device)
     distributed.all_reduce(total)
-    return total.item() / targets
+    distributed.all_reduce(everything)  # whose overflow the mask does not see
+    return total.item() / targets, int(everything.item()) & HASH_MASK

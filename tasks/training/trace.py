@@ -85,7 +85,10 @@ class Trace:
         return read_documents(self.stages[stage].tokens.path(documents_file(source, shard)))
 
     def step(self, step: int, rank: int | None = None) -> JSON:
-        """Return a step's sequences (of one rank) with their documents, and its row of the journal; NotSeen if there is no such step."""
+        """Return a step's sequences (of one rank) with their documents, and its row of the journal; NotSeen if there is no such step.
+
+        It is `verified` if the hash that the journal took of the tokens when they were trained on is that of the tokens told here.
+        """
         number = next((n for n, s in enumerate(self.stages) if s.first_step < step <= s.first_step + s.batches.steps), None)
         if number is None:
             last = self.stages[-1].first_step + self.stages[-1].batches.steps if self.stages else 0
@@ -101,10 +104,12 @@ class Trace:
             for unit in units
             for sequence in stage.batches.sequences(within, [unit])
         ]
+        journal = self._journal(stage).get(step, {})
         return {
-            "step": step, "stage": stage.batches.stage.name, "stage_step": within + 1, "stage_steps": stage.batches.steps, "rank": rank,
+            "step": step, "verified": f"{stage.batches.targets_hash(within):016x}" == journal.get("targets"),
+            "stage": stage.batches.stage.name, "stage_step": within + 1, "stage_steps": stage.batches.steps, "rank": rank,
             "world_size": stage.world_size, "checkpoint": label(stage.manifest), "tokens": sum(row["tokens"] for row in sequences),
-            "journal": self._journal(stage).get(step, {}), "sequences": sequences,
+            "journal": journal, "sequences": sequences,
         }  # fmt: skip
 
     def _journal(self, stage: TrainedStage) -> dict[int, JSON]:

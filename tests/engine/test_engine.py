@@ -12,6 +12,7 @@ from recipes.schema import AdamW, Model, Schedule
 from tasks.artifacts.manifest import Manifest, write_manifest
 from tasks.artifacts.store import Store
 from tasks.artifacts.tensors import read_tensors
+from tasks.artifacts.token_streams import targets_hash
 from tasks.engine.job import Job
 from tasks.engine.schedule import Horizon, learning_rate
 from tasks.runtime.cluster import Profile
@@ -68,6 +69,9 @@ def train(root: Path, workers: int, the_job: Job) -> tuple[dict[str, torch.Tenso
 
     files, rows, world = run_job(the_job, Profile("local", workers, 1, 0, 1, TOKENS), Tracking("", ""), str(root / "ray"))
     assert world == workers
+    for step, row in enumerate(rows):  # whatever was dealt to whom
+        labels = the_job.batches.load(step, list(range(UNITS)))[0].labels
+        assert row["targets"] == f"{targets_hash(one[one != -100].numpy() for one in labels):016x}"
     sealed = Manifest(
         kind="checkpoint", name=the_job.stage, version="1", digest="", identity={}, files=files, counts={}, details={}, recorded={}, records=[]
     )  # fmt: skip

@@ -58,6 +58,8 @@ def store(tmp_path: Path) -> Store:
         )
         store.write(f"checkpoint/{number}/weights", b"w")
         batches = StageBatches(Stage.model_validate(one), 3, streams, {"a": (0, 1200), "b": (0, 900)})
+        rows = [{"step": first + s + 1, "loss": 5.0, "targets": f"{batches.targets_hash(s):016x}"} for s in range(steps)]
+        store.write(f"checkpoint/{number}/journal.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in rows))
         details = {"first_step": first, "world_size": 2, "order": batches.fingerprint()}
         seal(
             store, "checkpoint", str(number), one["name"], {"section": section, "parent_artifacts": dict(parents)}, {}, details, ["weights"]
@@ -93,6 +95,16 @@ def test_every_step_lists_the_documents_whose_tokens_it_trained_on(store):
         assert told == trained
         for sequence in found["sequences"]:
             assert sum(row["to"] - row["from"] for row in sequence["documents"]) == sequence["tokens"]
+
+
+def test_a_step_is_verified_by_the_hash_of_what_was_trained_on(store):
+    assert all(traced(store).step(step)["verified"] for step in (1, 12, 25))
+    rows = [orjson.loads(line) for line in store.read("checkpoint/2/journal.jsonl").splitlines()]
+    rows[1]["targets"] = rows[2]["targets"]
+    store.write("checkpoint/2/journal.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    assert [traced(store).step(step)["verified"] for step in (11, 12, 13)] == [True, False, True]
+    ended = CliRunner().invoke(app, ["trace", "--store", store.root, "--step", "12"])
+    assert "NOT verified" in ended.output
 
 
 def test_a_document_is_found_at_exactly_the_steps_that_list_it(store):
