@@ -1,17 +1,19 @@
 """Training metrics to an append-only journal in the artifact store: the record that trackers and reports are filled from.
 
-Rank 0 writes segments (`journal/<attempt>-<number>.jsonl`), whole or not at all. After a restart, rows of a later attempt stand
-in for those of an earlier one at the same step, so that the series counts every step once.
+Rank 0 writes segments (`journal/<attempt>-<number>.jsonl`), whole or not at all: the newest one is written again with more rows about
+once a second, and a new one begun every minute, so that weeks of training leave thousands of objects and not a million. After a
+restart, rows of a later attempt stand in for those of an earlier one at the same step, so that the series counts every step once.
 """
 
 import time
+from typing import Any
 
 import orjson
 
 from tasks.artifacts.store import Store
 
-Row = dict[str, float]
-FLUSH_SECONDS = 1.0
+Row = dict[str, Any]
+FLUSH_SECONDS, SEGMENT_SECONDS = 1.0, 60.0
 
 
 class JournalWriter:
@@ -20,7 +22,9 @@ class JournalWriter:
     def __init__(self, store: Store, folder: str) -> None:
         self.store, self.folder = store, f"{folder}/journal"
         self.attempt = f"{time.time_ns():020d}"
-        self.segment, self.rows, self.flushed = 0, [], time.monotonic()
+        self.segment, self.written = 0, b""
+        self.rows: list[Row] = []  # not visible yet
+        self.begun = self.flushed = time.monotonic()
 
     def append(self, row: Row) -> None:
         """Add one row; it must have `step` and `time`."""
@@ -29,13 +33,15 @@ class JournalWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Make all rows visible."""
+        """Make all rows visible; after an error nothing has changed, and it may be called again."""
+        now = time.monotonic()
         if self.rows:
-            data = b"".join(orjson.dumps(row) + b"\n" for row in self.rows)
+            data = self.written + b"".join(orjson.dumps(row) + b"\n" for row in self.rows)
             self.store.write(f"{self.folder}/{self.attempt}-{self.segment:06d}.jsonl", data)
-            self.segment += 1
-            self.rows = []
-        self.flushed = time.monotonic()
+            self.written, self.rows = data, []
+            if now - self.begun >= SEGMENT_SECONDS:
+                self.segment, self.written, self.begun = self.segment + 1, b"", now
+        self.flushed = now
 
 
 class JournalReader:
@@ -43,15 +49,21 @@ class JournalReader:
 
     def __init__(self, store: Store, folder: str) -> None:
         self.store, self.folder = store, f"{folder}/journal"
-        self.seen: set[str] = set()
+        self.seen: dict[str, int] = {}  # rows of a segment that were returned
+        self.whole: set[str] = set()  # segments that have all their rows: a later one of the same attempt was begun
 
     def new_rows(self) -> list[Row]:
-        """Return the rows of segments that appeared since the last call, in order of writing."""
+        """Return the rows that appeared since the last call, in order of writing; after an error, the next call returns them."""
         rows: list[Row] = []
-        for key in self.store.list(self.folder):
-            if key not in self.seen:
-                self.seen.add(key)
-                rows += [orjson.loads(line) for line in self.store.read(key).splitlines()]
+        seen, keys = dict(self.seen), self.store.list(self.folder)
+        for key in keys:
+            if key not in self.whole:
+                lines = self.store.read(key).splitlines()
+                rows += [orjson.loads(line) for line in lines[seen.get(key, 0) :]]
+                seen[key] = len(lines)
+        self.seen = seen
+        attempts = [key.rpartition("-")[0] for key in keys]
+        self.whole |= {key for key, own, after in zip(keys, attempts, attempts[1:], strict=False) if own == after}
         return rows
 
 

@@ -11,8 +11,9 @@ from tasks.artifacts.manifest import FileEntry
 from tasks.artifacts.store import open_store
 from tasks.engine.job import Job, micro_batch_units
 from tasks.engine.journal import JournalReader, Row, merged_rows
-from tasks.panels.formats import compact
+from tasks.panels.formats import compact, is_number
 from tasks.runtime.cluster import Profile, connect_ray
+from tasks.runtime.feeder import Feeder
 from tasks.runtime.progress import Progress
 from tasks.runtime.tracking import Tracking
 
@@ -31,14 +32,26 @@ def run_job(job: Job, profile: Profile, tracking: Tracking, scratch: str) -> tup
         raise BadInput(f"stage {job.stage!r}: {error}") from None
     store = open_store(job.store)
     final = f"{job.working_folder}/final.json"
+    feeder = tracking.follow(lambda: merged_rows(store, job.working_folder))
     if not store.exists(final):
+        describe_job(job, profile)
         connect_ray()
-        with Follower(job, tracking):
+        with Follower(job, feeder):
             fit(job, profile, scratch)
     done = orjson.loads(store.read(final))
     rows = merged_rows(store, job.working_folder)
-    tracking.journal(rows)
+    feeder.add(rows)
     return [FileEntry(**entry) for entry in done["files"]], rows, done["world_size"]
+
+
+def describe_job(job: Job, profile: Profile) -> None:
+    """Write what whoever follows the journal needs to know: `job.json` beside it."""
+    told = {
+        "stage": job.stage, "first_step": job.first_step, "steps": job.batches.steps, "tokens_per_step": job.tokens_per_step,
+        "checkpoint_every_steps": job.checkpoint_every_steps, "world_size": profile.workers, "started": time.time(),
+        "final_folder": job.final_folder,
+    }  # fmt: skip
+    open_store(job.store).write(f"{job.working_folder}/job.json", orjson.dumps(told))
 
 
 def fit(job: Job, profile: Profile, scratch: str) -> None:
@@ -65,8 +78,8 @@ def fit(job: Job, profile: Profile, scratch: str) -> None:
 class Follower:
     """A thread that turns the journal into a progress line and tracker metrics while the driver waits."""
 
-    def __init__(self, job: Job, tracking: Tracking) -> None:
-        self.job, self.tracking = job, tracking
+    def __init__(self, job: Job, feeder: Feeder) -> None:
+        self.job, self.feeder = job, feeder
         self.reader = JournalReader(open_store(job.store), job.working_folder)
         self.progress = Progress(job.stage, job.batches.steps * job.tokens_per_step, "tokens")
         self.stopped = threading.Event()
@@ -74,12 +87,17 @@ class Follower:
 
     def _follow(self) -> None:
         while not self.stopped.wait(FOLLOW_SECONDS):
-            rows = self.reader.new_rows()
+            try:
+                rows = self.reader.new_rows()
+            except OSError:  # the store did not answer: the next look finds the same rows
+                continue
+            self.feeder.add(rows)
             if rows:
                 last = rows[-1]
                 step = int(last["step"]) - self.job.first_step
                 rate = f"lr {last['learning_rate']:.2e}  {compact(last['tokens_per_second'])} tokens/s"
-                note = f"step {step}/{self.job.batches.steps}  loss {last['loss']:.3f}  {rate}"
+                loss = f"{last['loss']:.3f}" if is_number(last["loss"]) else "not a number"
+                note = f"step {step}/{self.job.batches.steps}  loss {loss}  {rate}"
                 self.progress.reach(step * self.job.tokens_per_step, note)
 
     def __enter__(self) -> "Follower":

@@ -28,7 +28,7 @@ def summarize(
     metrics = {"wall_seconds": summary["wall_seconds"], "bits_per_byte": base_scores.bits_per_byte} | {
         f"chat/{k}": v for k, v in chat_scores.scores.items()
     }
-    end_parent(run.tracking_uri, run.tracking_run, metrics, {"report": str(folder / "report.html")}, failed=False)
+    end_parent(run.tracking_uri, run.tracking_run, metrics, {"report": str(folder / "report.html")}, failed=False, store=run.store)
     print(summary_text(summary), flush=True)
     return Summary(
         name="summary", version=chat_release.version, uri=str(folder / "summary.json"), digest=chat_release.digest,

@@ -91,7 +91,7 @@ class Production:
         if parent:
             parent.mkdir(parents=True, exist_ok=True)
         self.scratch = Path(tempfile.mkdtemp(prefix=f"{self.kind}-", dir=parent))
-        self.tracking = Tracking(self.run.tracking_uri, self.run.tracking_run)
+        self.tracking = Tracking(self.run.tracking_uri, self.run.tracking_run, self.store)
         self.tracking.start_child(self.name, {"artifact": f"{self.name}@{self.version}", "cached": str(self.was_cached).lower()})
         return self
 
@@ -150,9 +150,9 @@ class Production:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
         failed = error is not None or self.manifest is None
-        self.tracking.finish(self.manifest, failed)
+        self.tracking.finish(self.folder if self.manifest else "", failed)
         if failed:
-            end_parent(self.run.tracking_uri, self.run.tracking_run, {}, {"failed": self.name}, failed=True)
+            end_parent(self.run.tracking_uri, self.run.tracking_run, {}, {"failed": self.name}, failed=True, store=self.run.store)
         if not failed:
             assert self.manifest is not None
             how = "cached" if self.was_cached else clock(time.monotonic() - self.begun)

@@ -3,7 +3,8 @@
 import tempfile
 
 from tasks.artifacts.manifest import JSON
-from tasks.runtime.tracking import Tracking, attempt, client
+from tasks.runtime.tracker import attempt, client
+from tasks.runtime.tracking import Tracking
 
 
 def register_model(tracking: Tracking, name: str, digest: str, lineage: list[tuple[str, str]], facts: JSON) -> None:

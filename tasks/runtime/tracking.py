@@ -1,161 +1,101 @@
 """What a task did to MLflow, without ever letting MLflow decide whether the task goes on.
 
-Every call is tried, and a tracker that does not answer costs one warning: the manifests and journals in the artifact store are
-the record, MLflow is a view of them. Run ids are passed between tasks; no global MLflow state is used.
+Manifests and journals in the artifact store are the record, MLflow is a view of them. Every call is tried; what MLflow did not take is
+kept in the store (`outbox.py`) and sent by the next task of the run that finds MLflow answering, or by `reynard track`. A journal's
+rows are sent while they are written, by a thread (`feeder.py`). A workflow's run is RUNNING while one of its tasks is, and FINISHED
+when none is. Run ids are passed between tasks; no global MLflow state is used.
 """
 
-import contextlib
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tasks.artifacts.store import Store, open_store
+from tasks.runtime.feeder import Feeder
+from tasks.runtime.outbox import FOLDER, PENDING, ChildNote, EndNote, Outbox, ParentNote
+from tasks.runtime.tracker import Row, attempt, client, now, open_parent
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from tasks.artifacts.manifest import Manifest
-
-T = TypeVar("T")
-EXPERIMENT = "reynard"
-BACK_OFF_SECONDS = 30.0
-_down_until: dict[str, float] = {}
-
-
-def client(uri: str) -> "MlflowClient":
-    """Open MLflow with short timeouts: an outage must cost seconds, not hours."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
-    os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
-    with quiet_logs():
-        from mlflow.tracking import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
-
-
-@contextlib.contextmanager
-def quiet_logs() -> Iterator[None]:
-    """Keep database-migration chatter off the terminal."""
-    import logging
-
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    yield
-
-
-def attempt(uri: str, call: Callable[[], T]) -> T | None:
-    """Run a tracking call; on failure say so, return None, and leave that tracker alone for half a minute."""
-    if time.monotonic() < _down_until.get(uri, 0.0):
-        return None
-    try:
-        return call()
-    except Exception as error:  # whatever a tracker throws, the work goes on
-        _down_until[uri] = time.monotonic() + BACK_OFF_SECONDS
-        print(
-            f"! MLflow at {uri} failed ({type(error).__name__}: {str(error)[:300]}): going on without it, metrics stay in the artifact store's journals",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
-        return None
+CATCH_UP_SECONDS = 20.0
 
 
 def start_parent(uri: str, run_name: str, artifact_location: str | None, tags: dict[str, str]) -> str:
-    """Start the run of a whole pipeline and return its id, or an empty string if MLflow does not answer."""
-
-    def call() -> str:
-        tracker = client(uri)
-        experiment = tracker.get_experiment_by_name(EXPERIMENT)
-        experiment_id = (
-            experiment.experiment_id if experiment else tracker.create_experiment(EXPERIMENT, artifact_location=artifact_location)
-        )
-        return tracker.create_run(experiment_id, run_name=run_name, tags=tags).info.run_id
-
-    return attempt(uri, call) or ""
+    """Start the run of a whole workflow and return its id, or the name it goes by until MLflow answers; the tag `store` says where notes go."""
+    note, key = ParentNote(uri, run_name, artifact_location, tags, now()), PENDING + uuid.uuid4().hex
+    opened = attempt(uri, lambda: open_parent(client(uri), key, run_name, artifact_location, tags, note.started))
+    return opened or Outbox(open_store(tags["store"])).keep_parent(note, key)
 
 
-def end_parent(uri: str, run_id: str, metrics: dict[str, float], tags: dict[str, str], failed: bool) -> None:
-    """Record a pipeline's results and end its run."""
-
-    def call() -> None:
-        tracker = client(uri)
-        log_metrics(tracker, run_id, metrics, 0)
-        for key, value in tags.items():
-            tracker.set_tag(run_id, key, value)
-        tracker.set_terminated(run_id, "FAILED" if failed else "FINISHED")
-
+def end_parent(uri: str, run_id: str, metrics: dict[str, float], tags: dict[str, str], failed: bool, store: str) -> None:
+    """Record a workflow's results and end its run, after what its tasks could not send."""
     if run_id:
-        attempt(uri, call)
+        outbox, note = Outbox(open_store(store)), EndNote(uri, run_id, metrics, tags, failed, now())
+        outbox.keep(note, [])
+        send_owed(outbox, uri, run_id, CATCH_UP_SECONDS)
 
 
-def log_metrics(tracker: "MlflowClient", run_id: str, metrics: dict[str, float], step: int) -> None:
-    """Log metrics of one step in one request."""
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    tracker.log_batch(run_id, metrics=[Metric(key, float(value), now, step) for key, value in metrics.items()])
+def send_owed(outbox: Outbox, uri: str, parent: str, seconds: float) -> int:
+    """Send what MLflow did not take, as far as it answers and there is time; return how many notes are still owed."""
+    deadline, failures = time.monotonic() + seconds, 0
+    owed = outbox.owed(parent)
+    for number, folder in enumerate(owed):
+        if time.monotonic() > deadline or failures == 2:  # one may be about a run that somebody deleted
+            return len(owed) - number + failures
+        if not attempt(uri, lambda folder=folder: outbox.deliver(client(uri), folder, deadline), though_down=True):
+            failures += 1
+    return failures
 
 
 class Tracking:
-    """One task's child run."""
+    """One task's run below its workflow's; with no workflow's run nothing is tracked."""
 
-    def __init__(self, uri: str, parent: str) -> None:
-        self.uri, self.parent, self.child = uri, parent, ""
+    def __init__(self, uri: str, parent: str, store: Store | None = None) -> None:
+        self.uri, self.parent = uri, parent if store else ""
+        self.outbox = Outbox(store) if store else None
+        self.note: ChildNote | None = None
+        self.feeder: Feeder | None = None
+
+    @property
+    def child(self) -> str:
+        """The id of the task's run; empty as long as MLflow has not opened it."""
+        return self.note.run_id if self.note else ""
 
     def start_child(self, name: str, tags: dict[str, str]) -> None:
-        """Start the child run under its pipeline's run."""
-
-        def call() -> str:
-            tracker = client(self.uri)
-            experiment_id = tracker.get_run(self.parent).info.experiment_id
-            return tracker.create_run(experiment_id, run_name=name, tags=tags | {"mlflow.parentRunId": self.parent}).info.run_id
-
+        """Start the task's run."""
         if self.parent:
-            self.child = attempt(self.uri, call) or ""
+            self.note = note = ChildNote(self.uri, self.parent, name, tags, now())
+            attempt(self.uri, lambda: self.outbox.open_child(client(self.uri), note))
 
-    def journal(self, rows: list[dict[str, float]]) -> None:
-        """Log journal rows: numbers by their own names, at their own step and time. Logging a row again changes nothing a reader sees."""
+    def follow(self, all_rows: Callable[[], list[Row]]) -> Feeder:
+        """Start the thread that logs a journal's rows as they are added; `all_rows` reads the journal, one row a step."""
+        self.feeder = Feeder(self.uri if self.note else "", self._open, all_rows)
+        return self.feeder
 
-        def call() -> None:
-            from mlflow.entities import Metric
+    def _open(self, tracker: "MlflowClient", anew: bool) -> str:
+        assert self.note is not None and self.outbox is not None
+        if anew:
+            self.outbox.renew_child(tracker, self.note)
+        return self.outbox.open_child(tracker, self.note)
 
-            skip = ("step", "time")
-            metrics = [
-                Metric(key, float(value), int(row["time"] * 1000), int(row["step"]))
-                for row in rows for key, value in row.items() if key not in skip and isinstance(value, int | float)
-            ]  # fmt: skip
-            tracker = client(self.uri)
-            for start in range(0, len(metrics), 900):
-                tracker.log_batch(self.child, metrics=metrics[start : start + 900])
-
-        if self.child and rows:
-            attempt(self.uri, call)
-
-    def finish(self, manifest: "Manifest | None", failed: bool) -> None:
-        """Log the artifact's counts, identity and digest, its parents as datasets, and end the child run."""
-
-        def call() -> None:
-            from mlflow.entities import Dataset, DatasetInput, InputTag, Param
-
-            tracker = client(self.uri)
-            if manifest is not None:
-                numbers = {key: value for key, value in manifest.counts.items() if isinstance(value, int | float)}
-                log_metrics(tracker, self.child, numbers | manifest.counts.get("scores", {}), 0)
-                tracker.set_tag(self.child, "digest", manifest.digest)
-                tracker.set_tag(self.child, "commit", str(manifest.recorded.get("commit")))
-                params = [Param("artifact", f"{manifest.name}@{manifest.version}"), Param("code", manifest.identity["code"])]
-                tracker.log_batch(self.child, params=params)
-                inputs = []
-                for role, parent in manifest.identity.get("parent_artifacts", {}).items():
-                    digest = manifest.identity["parents"][role]
-                    dataset = Dataset(
-                        name=f"{parent['name']}@{parent['version'][:8]}",
-                        digest=digest[:36],
-                        source_type="reynard",
-                        source=f'{{"uri": "{parent["uri"]}"}}',
-                    )
-                    inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", role)]))
-                if inputs:
-                    tracker.log_inputs(self.child, inputs)
-            tracker.set_terminated(self.child, "FAILED" if failed else "FINISHED")
-
-        if self.child:
-            attempt(self.uri, call)
+    def finish(self, folder: str, failed: bool) -> None:
+        """End the task's run with what the manifest in a folder says; what cannot be sent in a bounded time is kept in the store."""
+        if not self.note:
+            return
+        note, left = self.note, []
+        if self.feeder:
+            left, note.anew = self.feeder.close(CATCH_UP_SECONDS)
+        note.ended, note.failed, note.artifact = now(), failed, folder
+        if left or note.anew or not attempt(self.uri, lambda: self.outbox.end_child(client(self.uri), note), though_down=True):
+            self.outbox.keep(note, left)
+            late = f" and {len(left):,} steps" if left else ""
+            print(
+                f"! {note.name}: its end{late} did not reach MLflow yet and is kept in {self.outbox.store.uri(FOLDER)}",
+                file=sys.stderr,
+                flush=True,
+            )
+        else:
+            send_owed(self.outbox, self.uri, self.parent, CATCH_UP_SECONDS)
