@@ -19,6 +19,7 @@ from tasks.sources.files import find_files, open_raw
 
 UNK, BOS, EOS, PAD = "<unk>", "<s>", "</s>", "<pad>"
 PIECE_CHARACTERS = 2_000
+USER_DEFINED = 4  # SentencePiece's type of piece that is taken whole wherever it stands
 
 
 def train(section: Tokenization, texts: Iterable[str]) -> bytes:
@@ -117,18 +118,24 @@ def convert(processor: sentencepiece.SentencePieceProcessor, data: bytes) -> Tok
             models.BPE(ids, _merges(pieces, ids), unk_token=processor.id_to_piece(processor.unk_id()), fuse_unk=True, byte_fallback=True)
         )
     fast.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
+    user_defined = [piece.piece for piece in proto.pieces if piece.type == USER_DEFINED]
+    fast.add_tokens([AddedToken(piece, normalized=True, special=False) for piece in user_defined])
     tail = [decoders.Strip(" ", 1, 0)] if proto.normalizer_spec.add_dummy_prefix else []
     fast.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *tail])
     return fast
 
 
 def _merges(pieces: list[tuple[str, float]], ids: dict[str, int]) -> list[tuple[str, str]]:
-    """Recover BPE merges: every split of a piece into two pieces, best-scored piece first."""
+    """Recover BPE merges: every split of a piece into two pieces, best-scored piece first, of equals that with the longest left part.
+
+    SentencePiece merges the leftmost of equals. It matters where a piece may be made in two ways that overlap, as in a run of spaces:
+    there what lies further left was merged before, and is longer.
+    """
     found = []
     for piece, score in pieces:
         splits = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece)) if piece[:cut] in ids and piece[cut:] in ids]
-        found += [(-score, ids[left], ids[right], left, right) for left, right in splits]
-    return [(left, right) for _, _, _, left, right in sorted(found)]
+        found += [(-score, -len(left), ids[left], ids[right], left, right) for left, right in splits]
+    return [(left, right) for *_, left, right in sorted(found)]
 
 
 def check_conversion(processor: sentencepiece.SentencePieceProcessor, folder: Path, texts: Iterable[str]) -> int:

@@ -1,9 +1,11 @@
 """Token streams: exact round trips, equal ids in SentencePiece and the released tokenizer, held-out documents that never move."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sentencepiece
 
 from recipes.errors import BadInput
 from recipes.schema import LoadTokenizer, Tokenization
@@ -173,6 +175,19 @@ def test_the_released_tokenizer_gives_sentencepieces_ids(tmp_path: Path):
     fast = AutoTokenizer.from_pretrained(tmp_path)
     assert fast("def f(x)")["input_ids"] == [processor.bos_id(), *processor.encode("def f(x)")]
     assert (fast.bos_token_id, fast.eos_token_id, fast.pad_token_id) == (1, 2, 3)
+
+
+def test_runs_of_equal_characters_and_user_defined_pieces_are_converted_exactly(tmp_path: Path):
+    """A piece of a run can be made in several ways that overlap: SentencePiece takes the leftmost."""
+    texts = [" " * n + "=" * (n % 40) + "\n" * (n % 5) + "word" + "\t\t" * (n % 3) + "abab" * (n % 9) for n in range(400)]
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts), model_writer=model, model_type="bpe", vocab_size=330, byte_fallback=True, normalization_rule_name="identity",
+        remove_extra_whitespaces=False, allow_whitespace_only_pieces=True, user_defined_symbols=["\t\t", "<b>"], minloglevel=2, pad_id=3,
+    )  # fmt: skip
+    to_transformers(model.getvalue(), True, tmp_path)
+    processor = open_model(model.getvalue(), 330)
+    assert check_conversion(processor, tmp_path, [*texts, "x\t\t\ty<b>z", " <b>\t\t  <b"]) == 402
 
 
 def test_a_conversion_that_differs_is_refused(tmp_path: Path):
