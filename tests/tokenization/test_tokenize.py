@@ -177,13 +177,14 @@ def test_the_released_tokenizer_gives_sentencepieces_ids(tmp_path: Path):
     assert (fast.bos_token_id, fast.eos_token_id, fast.pad_token_id) == (1, 2, 3)
 
 
-def test_runs_of_equal_characters_and_user_defined_pieces_are_converted_exactly(tmp_path: Path):
+@pytest.mark.parametrize("user_defined", [[], ["\t\t", "<b>"]])  # with a dummy prefix as Mistral's, and without as Gemma's
+def test_runs_of_equal_characters_and_user_defined_pieces_are_converted_exactly(tmp_path: Path, user_defined: list[str]):
     """A piece of a run can be made in several ways that overlap: SentencePiece takes the leftmost."""
     texts = [" " * n + "=" * (n % 40) + "\n" * (n % 5) + "word" + "\t\t" * (n % 3) + "abab" * (n % 9) for n in range(400)]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts), model_writer=model, model_type="bpe", vocab_size=330, byte_fallback=True, normalization_rule_name="identity",
-        remove_extra_whitespaces=False, allow_whitespace_only_pieces=True, user_defined_symbols=["\t\t", "<b>"], minloglevel=2, pad_id=3,
+        remove_extra_whitespaces=False, allow_whitespace_only_pieces=True, user_defined_symbols=user_defined, add_dummy_prefix=not user_defined, minloglevel=2, pad_id=3,
     )  # fmt: skip
     to_transformers(model.getvalue(), True, tmp_path)
     processor = open_model(model.getvalue(), 330)
