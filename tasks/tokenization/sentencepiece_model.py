@@ -128,8 +128,8 @@ def convert(processor: sentencepiece.SentencePieceProcessor, data: bytes) -> Tok
 def _merges(pieces: list[tuple[str, float]], ids: dict[str, int]) -> list[tuple[str, str]]:
     """Recover BPE merges: every split of a piece into two pieces, best-scored piece first, of equals that with the longest left part.
 
-    SentencePiece merges the leftmost of equals. It matters where a piece may be made in two ways that overlap, as in a run of spaces:
-    there what lies further left was merged before, and is longer.
+    SentencePiece merges the leftmost of equals. It matters where merges of one score overlap, as in a run of spaces (all pieces of spaces
+    have one score in Mistral's model): there what lies further left was merged before, and is longer.
     """
     found = []
     for piece, score in pieces:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 
 from recipes.errors import BadInput
 from recipes.schema import LoadTokenizer, Tokenization
@@ -184,11 +185,26 @@ def test_runs_of_equal_characters_and_user_defined_pieces_are_converted_exactly(
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts), model_writer=model, model_type="bpe", vocab_size=330, byte_fallback=True, normalization_rule_name="identity",
-        remove_extra_whitespaces=False, allow_whitespace_only_pieces=True, user_defined_symbols=user_defined, add_dummy_prefix=not user_defined, minloglevel=2, pad_id=3,
+        remove_extra_whitespaces=False, allow_whitespace_only_pieces=True, user_defined_symbols=user_defined,
+        add_dummy_prefix=not user_defined, minloglevel=2, pad_id=3,
     )  # fmt: skip
     to_transformers(model.getvalue(), True, tmp_path)
     processor = open_model(model.getvalue(), 330)
     assert check_conversion(processor, tmp_path, [*texts, "x\t\t\ty<b>z", " <b>\t\t  <b"]) == 402
+
+
+def test_runs_of_spaces_are_cut_as_by_sentencepiece_where_all_such_pieces_have_one_score_as_mistrals(tmp_path: Path):
+    """16 and 1 spaces, say, and not 14 and 3 as by the order of ids."""
+    proto = sentencepiece_model_pb2.ModelProto.FromString(train(RULE, TEXTS))
+    spaces = [number for number, piece in enumerate(proto.pieces) if piece.type == 1 and len(piece.piece) > 1][:14]
+    for number, length in zip(spaces, (2, 4, 8, 5, 16, 6, 12, 13, 10, 14, 3, 9, 7, 11), strict=True):
+        proto.pieces[number].piece, proto.pieces[number].score = "▁" * length, -1e9
+    kept = [piece for place, piece in enumerate(proto.pieces) if place in spaces or set(piece.piece) != {"▁"} or len(piece.piece) == 1]
+    del proto.pieces[:]
+    proto.pieces.extend(kept)
+    to_transformers(proto.SerializeToString(), True, tmp_path)
+    processor = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+    assert check_conversion(processor, tmp_path, [" " * n + after for n in range(200) for after in ("", "x", "return", "#")]) == 800
 
 
 def test_a_conversion_that_differs_is_refused(tmp_path: Path):
