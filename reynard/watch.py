@@ -78,15 +78,16 @@ def watch(
         job = find_job(where)
         if job is None and once:
             raise BadInput(f"no stage of training has begun in {where.store.root}")
-        shown = 0
+        earlier, shown = sealed_stages(where), 0
         while True:
-            job = job or find_job(where)
+            if job is None:
+                job, earlier = find_job(where), sealed_stages(where)
             if job and not job.sealed:
                 job.look(where.store)
                 job = sealed_job(where.store, job.final_folder) or job
             over = once or (job is not None and job.sealed)
             lines = (
-                block(where, job) if terminal or over else [line(job, time.time()) if job else "no stage of training has begun: waiting"]
+                block(earlier, job) if terminal or over else [line(job, time.time()) if job else "no stage of training has begun: waiting"]
             )
             shown = draw(lines, shown, terminal)
             if over:
@@ -153,11 +154,11 @@ def sealed_job(store: "Store", folder: str) -> Job | None:
 # --- what is shown -----------------------------------------------------------------------------------------------------------
 
 
-def block(where: Where, job: Job | None) -> list[str]:
+def block(earlier: "list[Manifest]", job: Job | None) -> list[str]:
     """Write finished stages in a line each, and the watched one in several."""
     if job is None:
         return ["no stage of training has begun: waiting"]
-    finished = [m for m in sealed_stages(where) if f"{m.kind}/{m.version}" != job.final_folder][-STAGES_SHOWN:]
+    finished = [m for m in earlier if f"{m.kind}/{m.version}" != job.final_folder][-STAGES_SHOWN:]
     lines = [f"✓ {m.name}  {count(m.details.get('stage_steps', 0))} steps  loss {shown(m.counts.get('loss'))}" for m in finished]
     now, workers = time.time(), f" on {job.world_size} worker{'s' * (job.world_size != 1)}" if job.world_size else ""
     lines.append(f"{'✓' if job.sealed else '▸'} {job.stage}  {'finished' if job.sealed else 'running'}{workers}")
@@ -218,7 +219,7 @@ def checkpoint(job: Job, now: float) -> str:
 def marks(job: Job) -> str:
     """Write how many steps were skipped or had a spike, if rows say so."""
     numbers = {said: sum(bool(row.get(key)) for row in job.rows) for key, said in MARKS.items()}
-    return ", ".join(f"{count(number)} {said}" for said, number in numbers.items() if number)
+    return ", ".join(f"{said}: {count(number)}" for said, number in numbers.items() if number)
 
 
 def silence(job: Job, now: float) -> str:
@@ -253,5 +254,5 @@ def draw(lines: list[str], before: int, terminal: bool) -> int:
     """Print lines, on a terminal in place of those drawn before; return how many there are."""
     columns = shutil.get_terminal_size().columns
     lines = [printable(text)[: columns - 1] if terminal else printable(text) for text in lines]
-    typer.echo((f"\x1b[{before}F\x1b[J" if before and terminal else "") + "\n".join(lines))
+    print((f"\x1b[{before}F\x1b[J" if before and terminal else "") + "\n".join(lines), flush=True)
     return len(lines)

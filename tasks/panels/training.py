@@ -11,6 +11,8 @@ from tasks.panels.formats import amount, clock, compact, count, decimal, escaped
 from tasks.panels.markup import Cell, Markup, figure, legend, multiples, panel, right, table
 
 LOSS_NOTE = "Cross-entropy of a training token, in nats. Where steps are many, the line is their mean and the tint their range."
+MARKS = {"skipped": ("skipped", "Steps skipped"), "spike": ("spike", "Spikes of the loss at steps")}
+MARKS_SHOWN = 20
 Rows = list[dict[str, Any]]
 SMALL = (("learning_rate", "Learning rate"), ("gradient_norm", "Gradient norm"), ("tokens_per_second", "Tokens per second"))
 
@@ -24,10 +26,10 @@ def training(stages: Sequence[tuple[Manifest, Rows]]) -> str:
     rows = [row for _, own in stages for row in own if is_number(row.get("step"))]
     boundaries = stage_starts(stages, names)
     small = [figure(label, small_chart(rows, key, label, boundaries)) for key, label in SMALL if finite(row.get(key) for row in rows)]
-    loss = line_chart([Series("", [(row["step"], row.get("loss")) for row in rows])], "Loss over steps", "step", boundaries)
+    loss = line_chart([Series("", [(row["step"], row.get("loss")) for row in rows])], "Loss over steps", "step", marked(boundaries, rows))
     return panel(
         title, lead(stages, rows),
-        figure("Loss over steps", loss, LOSS_NOTE),
+        figure("Loss over steps", loss, " ".join([LOSS_NOTE, *mark_notes(rows)])),
         multiples(small), mixture(stages, names), stage_table(stages, names),
     )  # fmt: skip
 
@@ -61,6 +63,22 @@ def stage_starts(stages: Sequence[tuple[Manifest, Rows]], names: Sequence[str]) 
         if is_number(start):
             starts.append((float(start), name))
     return starts if len(starts) > 1 else []
+
+
+def marked(boundaries: Sequence[tuple[float, str]], rows: Rows) -> list[tuple[float, str]]:
+    """Return where stages begin and, so far as a chart has room for them, the steps that were skipped or had a spike."""
+    events = [(float(row["step"]), name) for row in rows for key, (name, _) in MARKS.items() if row.get(key)]
+    return sorted([*boundaries, *events[:MARKS_SHOWN]])
+
+
+def mark_notes(rows: Rows) -> list[str]:
+    """Say how many steps were skipped or had a spike, and which."""
+    notes = []
+    for key, (_, said) in MARKS.items():
+        if steps := [int(row["step"]) for row in rows if row.get(key)]:
+            more = f" and {count(len(steps) - MARKS_SHOWN)} more" if len(steps) > MARKS_SHOWN else ""
+            notes.append(f"{said}: {', '.join(count(step) for step in steps[:MARKS_SHOWN])}{more}.")
+    return notes
 
 
 def small_chart(rows: Rows, key: str, label: str, boundaries: Sequence[tuple[float, str]]) -> str:
