@@ -5,6 +5,7 @@
 One run, one machine, one text, one model, one thread each, one contender after the other, each in a process of its own; uint32 ids of
 every document are the result. Rates are 10^6 bytes of UTF-8 text a second of CPU time. `encode` has the texts in memory before the clock
 starts; `read, encode, write` reads the file and writes ids inside. Every document of every contender is compared with SentencePiece.
+tokenizers and datatrove load this project's conversion of the model: where their ids differ, the conversion may be the cause.
 """
 
 import argparse
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.contenders import Contender  # noqa: E402
-from benchmarks.curation import Run, measure_again, take_documents  # noqa: E402
+from benchmarks.curation import Run, measure, take_documents  # noqa: E402
 from benchmarks.machine import machine_facts  # noqa: E402
 
 Row = dict[str, Any]
@@ -56,7 +57,7 @@ def measure_all(run: Run) -> list[Row]:
     written = Path(run.settings["fingerprints"])
     for contender in CONTENDERS:
         written.unlink(missing_ok=True)
-        row = measure_again(contender, run, False)
+        row = measure(contender, run, False)
         found = json.loads(written.read_text()) if written.exists() else None
         if contender.name == SENTENCEPIECE:
             if found is None:
@@ -121,7 +122,7 @@ def main() -> int:
     parser.add_argument("--input", type=Path, required=True, help="JSON lines with a field `text`")
     parser.add_argument("--model", type=Path, required=True, help="a SentencePiece tokenizer.model")
     parser.add_argument("--json", type=Path, required=True, help="where the rows go; rows of other models that are there are kept")
-    parser.add_argument("--name", help="the model's name in the rows; its file name without")
+    parser.add_argument("--name", help="the model's name in the rows; else its file's")
     parser.add_argument("--megabytes", type=float, default=0.0, help="take so much of the input; 0: all of it")
     parser.add_argument("--peers-python", action="append", help="a Python that has peers installed; may be given several times")
     parser.add_argument("--seconds", type=float, default=1800.0, help="a contender that takes longer is stopped, and its row says so")
