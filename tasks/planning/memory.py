@@ -12,8 +12,8 @@ from tasks.runtime.cluster import Profile
 USABLE = 0.9  # of a card's memory: the rest is for the CUDA context, NCCL's buffers and fragmentation (a rule of thumb)
 STAGES = (0, 1, 2, 3)
 SUPPORTED = (1, 2)  # by the engine: without ZeRO it keeps no float32 weights, and its checkpoints do not gather ZeRO 3's
-LOGIT_BYTES = 12  # a logit while a chunk's loss is computed
-LOSS_CHUNK_TOKENS = 4096  # the decoder's: it never holds the logits of more
+LOGIT_BYTES = 8  # a logit of a chunk, at most: float32, and in bfloat16 before and after
+LOSS_CHUNK_BYTES = 1 << 30  # the loss's: it never holds more float32 logits
 
 
 def state_bytes(parameters: int, zero_stage: int, gpus: int, precision: str) -> JSON:
@@ -47,11 +47,12 @@ def activation_bytes(model: Model, tokens: int, precision: str) -> float:
 
 
 def logit_bytes(model: Model, tokens: int) -> float:
-    """Estimate the peak while the loss is computed: logits in bfloat16 and float32, their softmax, and gradients; 12 bytes each.
+    """Estimate the peak while the loss is computed: one chunk's logits, and the float32 gradients of the output matrix and its inputs.
 
     (16,384 x 256,000 logits on the plain path peaked at 47.6 GB on an H100, 11.4 bytes each: trl PR #6858.)
     """
-    return LOGIT_BYTES * min(tokens, LOSS_CHUNK_TOKENS) * model.vocabulary_size
+    rows = max(LOSS_CHUNK_BYTES // (4 * model.vocabulary_size) // 128 * 128, 128)
+    return LOGIT_BYTES * min(tokens, rows) * model.vocabulary_size + 4 * model.hidden_size * (model.vocabulary_size + tokens)
 
 
 def micro_batch(recipe: Recipe, profile: Profile, asked_tokens: int) -> int | None:

@@ -1,4 +1,4 @@
-"""The decoder against `transformers`' own, on the same weights."""
+"""The decoder against itself and against arithmetic: what a token sees, what the loss sums, what a seed decides."""
 
 import itertools
 
@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from recipes.schema import Model
-from tasks.model.decoder import LOSS_CHUNK_TOKENS, Decoder, Group
-from tasks.model.export import model_config
+from tasks.model.decoder import Decoder, Group
 
 BASE = dict(
     vocabulary_size=97, hidden_size=48, intermediate_size=80, layers=3, heads=4, kv_heads=2, head_size=16, context_tokens=64, rope_theta=10000.0,
@@ -17,32 +16,6 @@ BASE = dict(
 
 def make(family: str = "llama", tied: bool = True, window: int | None = None) -> Model:
     return Model(family=family, tied_embeddings=tied, sliding_window=window, **BASE)
-
-
-def reference(model: Model, weights: dict[str, torch.Tensor]):
-    from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
-
-    config, cls = {"llama": (LlamaConfig, LlamaForCausalLM), "mistral": (MistralConfig, MistralForCausalLM)}[model.family]
-    settings = {key: value for key, value in model_config(model, {}).items() if key not in ("architectures", "model_type", "dtype")}
-    network = cls(config(**settings)).eval()
-    missing, unexpected = network.load_state_dict(weights, strict=False)
-    assert not unexpected and set(missing) <= {"lm_head.weight"}
-    if model.tied_embeddings:
-        network.tie_weights()
-    return network
-
-
-@pytest.mark.parametrize(
-    ("family", "tied", "window"), [("llama", True, None), ("llama", False, None), ("mistral", False, 8), ("mistral", True, 64)]
-)
-def test_logits_equal_transformers_in_float32(family, tied, window):
-    model = make(family, tied, window)
-    decoder = Decoder(model)
-    decoder.initialize(3)
-    ids = torch.randint(0, 97, (2, 40), generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        ours, theirs = decoder.logits(ids), reference(model, decoder.state_dict())(ids).logits
-    assert torch.allclose(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
 def test_a_sliding_window_hides_what_lies_behind_it():
@@ -100,21 +73,6 @@ def test_the_loss_is_the_sum_over_target_tokens_and_padding_does_not_count():
     assert torch.isclose(halves, expected, rtol=1e-5)
 
 
-def test_the_chunked_loss_has_the_plain_losss_value_and_gradients():
-    rows = LOSS_CHUNK_TOKENS // 40 + 2  # more than one chunk
-    ids = torch.randint(0, 97, (rows, 40), generator=torch.Generator().manual_seed(1))
-    results = []
-    for split in (False, True):
-        decoder = Decoder(make())
-        decoder.initialize(3)
-        groups = [(ids, ids)] if not split else [(ids[:50], ids[:50]), (ids[50:], ids[50:])]
-        loss = decoder(groups)
-        loss.backward()
-        results.append((loss.detach(), decoder.model.embed_tokens.weight.grad))
-    assert torch.isclose(results[0][0], results[1][0], rtol=1e-6)
-    assert torch.allclose(results[0][1], results[1][1], rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_closed_form_parameter_count_is_the_networks(tied):
     model = make(tied=tied)
@@ -126,3 +84,37 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     one.initialize(1), two.initialize(1), other.initialize(2)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert not torch.equal(one.model.embed_tokens.weight, other.model.embed_tokens.weight)
+
+
+def gradients(decoder: Decoder, ids: torch.Tensor, positions: torch.Tensor | None = None) -> list[torch.Tensor]:
+    loss = decoder([Group(ids, ids, positions)])
+    return [loss.detach(), *torch.autograd.grad(loss, list(decoder.parameters()))]
+
+
+@pytest.mark.parametrize("within_documents", [False, True])
+def test_checkpointed_blocks_give_the_same_loss_and_gradients_bit_for_bit(within_documents):
+    decoder = Decoder(make("mistral", False, 8))
+    decoder.initialize(3)
+    ids = torch.randint(0, 97, (2, 40), generator=torch.Generator().manual_seed(1))
+    positions = torch.arange(20).repeat(2, 2) if within_documents else None
+    before = gradients(decoder, ids, positions)
+    calls = []
+    decoder.model.layers[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    decoder.prepare(compile_blocks=False, checkpoint_blocks=True)
+    after = gradients(decoder, ids, positions)
+    assert len(calls) == 2  # a second time for the backward pass
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpoint_blocks", [False, True])
+def test_compiled_blocks_keep_names_and_give_the_same_loss_and_gradients(checkpoint_blocks):
+    decoder = Decoder(make())
+    decoder.initialize(3)
+    names, ids = list(decoder.state_dict()), torch.randint(0, 97, (2, 40), generator=torch.Generator().manual_seed(1))
+    before = gradients(decoder, ids)
+    decoder.prepare(compile_blocks=True, checkpoint_blocks=checkpoint_blocks)
+    after = gradients(decoder, ids)
+    assert list(decoder.state_dict()) == names and all(layer._compiled_call_impl is not None for layer in decoder.model.layers)
+    for one, other in zip(before, after, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4)
