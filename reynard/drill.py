@@ -29,7 +29,7 @@ def drill(
             where = (folder or Path(temporary)).absolute()
             where.mkdir(parents=True, exist_ok=True)
             with Services(where) as services:
-                rows = run_draws(Drill(recipe.absolute(), loaded, where, services), draws, seed)
+                rows = run_draws(Drill(loaded, where, services), draws, seed)
     except BadInput as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         raise typer.Exit(2) from None
@@ -52,6 +52,7 @@ def run_draws(made, draws: int, seed: int) -> list[dict]:
         row = made.draw(number, seed)
         rows.append(row)
         result = "equal, bit for bit" if row["equal"] else f"DIFFERS: {', '.join(row['differs']) or 'nothing was killed'}"
+        result += " (during an upload)" if row["during_upload"] else ""
         typer.echo(
             f"{number:>4}  {row['victim']:<8}{row['killed_after_step'] or '–':>11}{row['attempts']:>10}{row['seconds']:>9.1f}  {result}"
         )

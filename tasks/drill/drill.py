@@ -12,11 +12,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
+import yaml
 
 from recipes.errors import BadInput
 from recipes.schema import Recipe
@@ -26,9 +26,11 @@ from tasks.drill.processes import in_session, kill_session
 
 VICTIMS = ("worker", "head", "driver", "s3", "mlflow")
 NAMES = {"worker": "ray::RayTrainWorker", "head": "gcs_server", "driver": "bin/pyflyte"}
+CHECKPOINTS = 8  # in the shortest stage
 ATTEMPTS = 4  # of the driver, in a draw
 DOWN_SECONDS = 3.0  # that a server is away
 POLL_SECONDS = 0.1
+UPLOAD_SECONDS = 30.0  # that the drill waits for a checkpoint to be on its way
 PATIENCE_SECONDS = 1200.0
 
 
@@ -36,12 +38,18 @@ PATIENCE_SECONDS = 1200.0
 class Drill:
     """A recipe file, a folder for everything, and the services that are killed and come back."""
 
-    recipe_file: Path
     recipe: Recipe
     folder: Path
     services: "Services"
-    say: Callable[[str], None] = print
     baseline: JSON = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Write the recipe that is run: this one with many checkpoints, which decide no weights."""
+        values = self.recipe.model_dump(mode="json")
+        values["pretraining"]["checkpoint_every_steps"] = max(
+            min(stage.steps for stage in self.recipe.pretraining.stages) // CHECKPOINTS, 1
+        )
+        (self.folder / "recipe.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
 
     @property
     def store(self) -> Store:
@@ -62,12 +70,13 @@ class Drill:
             self.store.delete(prefix)
         begun = time.monotonic()
         process = self._start(f"draw {number}")
-        killed_at = self._kill(process, victim, step)
+        killed_at, uploading = self._kill(process, victim, step)
         attempts = self._finish(process)
         found = self.outcome()
         differs = [name for name in self.baseline if found[name] != self.baseline[name]]
         return {
-            "draw": number, "victim": victim, "aimed_at_step": step, "killed_after_step": killed_at, "attempts": attempts, "steps": len(found["losses"]),
+            "draw": number, "victim": victim, "aimed_at_step": step, "killed_after_step": killed_at, "during_upload": uploading,
+            "attempts": attempts, "steps": len(found["losses"]),
             "equal": not differs and killed_at is not None, "differs": differs, "seconds": round(time.monotonic() - begun, 1),
         }  # fmt: skip
 
@@ -75,7 +84,7 @@ class Drill:
 
     def _start(self, name: str) -> subprocess.Popen[bytes]:
         log = (self.folder / f"{name.replace(' ', '-')}.log").open("ab")
-        command = [sys.executable, "-m", "reynard", "run", str(self.recipe_file), "--workflow", "pretrain", "--name", "drill"]
+        command = [sys.executable, "-m", "reynard", "run", str(self.folder / "recipe.yaml"), "--workflow", "pretrain", "--name", "drill"]
         variables = os.environ | self.services.variables | {"REYNARD_RUNS": str(self.folder / "runs")}
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=variables, start_new_session=True)
 
@@ -89,22 +98,34 @@ class Drill:
             process = self._start("again")
         raise RuntimeError(f"pre-training did not end well in {ATTEMPTS} attempts: see {self.folder}/*.log")
 
-    def _kill(self, process: subprocess.Popen[bytes], victim: str, step: int) -> int | None:
-        """Wait for a step to be journalled (and an upload to be under way, for the S3 server), then kill; return the last journalled step."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def _kill(self, process: subprocess.Popen[bytes], victim: str, step: int) -> tuple[int | None, bool]:
+        """Wait for a step to be journalled, then kill; the S3 server while a checkpoint is on its way, if one is caught in time.
+
+        Returns the last journalled step (None if the run ended before), and whether a checkpoint was on its way.
+        """
+        deadline, patience = time.monotonic() + PATIENCE_SECONDS, UPLOAD_SECONDS if victim == "s3" else 0.0
         while process.poll() is None and time.monotonic() < deadline:
             rows = self._journalled()
-            if rows >= step and (victim != "s3" or self._uploading()):
-                if victim in ("s3", "mlflow"):
-                    self.services.kill(victim)
-                    time.sleep(DOWN_SECONDS)
-                    self.services.restart(victim)
-                    return rows
-                if found := in_session(NAMES[victim], process.pid):
-                    os.kill(found[0], signal.SIGKILL)
-                    return rows
-            time.sleep(POLL_SECONDS)
-        return None
+            if rows < step:
+                time.sleep(POLL_SECONDS)
+                continue
+            begun = time.monotonic()
+            while not (uploading := self._uploading()) and time.monotonic() - begun < patience and process.poll() is None:
+                pass
+            if self._kill_now(process, victim):
+                return rows, uploading
+        return None, False
+
+    def _kill_now(self, process: subprocess.Popen[bytes], victim: str) -> bool:
+        if victim in ("s3", "mlflow"):
+            self.services.kill(victim)
+            time.sleep(DOWN_SECONDS)
+            self.services.restart(victim)
+            return True
+        found = in_session(NAMES[victim], process.pid)
+        if found:
+            os.kill(found[0], signal.SIGKILL)
+        return bool(found)
 
     def _journalled(self) -> int:
         """Return the last step that any journal in the store has."""
