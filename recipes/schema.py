@@ -52,6 +52,31 @@ class Tokenization(Section):
 # --- model -------------------------------------------------------------------------------------------------------------------
 
 
+class Expand(Section):
+    """Start from a parent's weights, layer by layer: `layers` gives for each layer, in order, the parent's layer (from 0) that it copies.
+
+    A layer that copies what an earlier layer copied is new. `copy` leaves it so (SOLAR's depth up-scaling, arXiv 2312.15166); `identity`
+    zeroes its o_proj and down_proj (LLaMA Pro, arXiv 2401.02415), so that the model begins as exactly the parent's function.
+    """
+
+    location: str  # a folder with safetensors under `transformers`' names, or hf://organisation/name
+    revision: str | None  # a commit of hf://
+    licence: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None  # of the output of `sha256sum model*.safetensors` in the folder
+    layers: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    new_layers: Literal["identity", "copy"]
+
+    @model_validator(mode="after")
+    def _identity_keeps_the_parents_order(self) -> "Expand":
+        first = list(dict.fromkeys(self.layers))
+        if self.new_layers == "identity" and first != list(range(len(first))):
+            raise ValueError(
+                f"expand.layers takes the parent's layers in the order {first}: with new_layers `identity` each must come first in its own "
+                "place (0, 1, 2 ...), so that the model begins as the parent; use `copy` for another order"
+            )
+        return self
+
+
 class Model(Section):
     """A decoder of the Llama/Mistral family: GQA, SwiGLU, RMSNorm before each block, RoPE, no biases."""
 
@@ -68,8 +93,9 @@ class Model(Section):
     norm_eps: PositiveFloat
     tied_embeddings: bool
     sliding_window: PositiveInt | None
-    initialization: Literal["scratch"]
+    initialization: Literal["scratch", "expand"]  # random numbers, or a parent with more layers
     initializer_range: PositiveFloat
+    expand: Expand | None = None  # belongs to `initialization: expand`
 
     @model_validator(mode="after")
     def _shapes_divide(self) -> "Model":
@@ -81,6 +107,12 @@ class Model(Section):
             raise ValueError(f"head_size {self.head_size} is odd: rotary embeddings rotate pairs")
         if self.family == "llama" and self.sliding_window is not None:
             raise ValueError("family `llama` has no sliding_window: set it to null or use family `mistral`")
+        if (self.initialization == "expand") != (self.expand is not None):
+            raise ValueError("`expand` (parent and layers) belongs to `initialization: expand`, which needs it")
+        if self.expand is not None and len(self.expand.layers) != self.layers:
+            raise ValueError(
+                f"expand.layers lists {len(self.expand.layers)} layers and the model has {self.layers}: give the parent's layer for each"
+            )
         return self
 
     def parameter_count(self) -> int:
