@@ -28,6 +28,7 @@ from tasks.engine.job import Job, micro_batch_units
 from tasks.engine.journal import JournalWriter
 from tasks.engine.schedule import learning_rate
 from tasks.model.decoder import Decoder
+from tasks.model.initialization import initialize
 
 NOT_A_TARGET = -100
 
@@ -88,7 +89,7 @@ def build_engine(job: Job, zero_stage: int, accumulation: int):
     """Make the model and wrap it in DeepSpeed with an AdamW whose state is there from the start."""
     model = Decoder(job.model)
     if job.parent_folder is None:
-        model.initialize(job.seed)
+        initialize(model, job.model, job.seed)
     else:
         checkpoint.load_weights(model, open_store(job.store), job.parent_folder)
     matrices = [p for _, p in sorted(model.named_parameters()) if p.ndim >= 2]

@@ -1,6 +1,7 @@
 """The engine on real Ray and DeepSpeed, against a plain float32 loop, at one and two workers, and after a kill."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,31 @@ def test_a_batch_that_the_workers_cannot_share_is_refused_before_ray_starts(tmp_
 
     with pytest.raises(BadInput, match=r"stage 'run': a batch of 4 units cannot be dealt to 3 workers equally"):
         run_job(job(tmp_path, "run", batches(STEPS, 0)), Profile("local", 3, 1, 0, 1, TOKENS), Tracking("", ""), str(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_stage_may_begin_from_a_parent_with_fewer_layers(tmp_path: Path):
+    """Training goes on from the parent's weights: the first loss is the parent's, since the new layer begins as the identity."""
+    from safetensors.torch import save_file
+
+    from tasks.model.decoder import Decoder
+
+    parent = Decoder(MODEL)
+    parent.initialize(7)
+    (tmp_path / "parent").mkdir()
+    save_file(dict(parent.state_dict()), tmp_path / "parent" / "model.safetensors")
+    rule = {
+        "location": str(tmp_path / "parent"),
+        "revision": None,
+        "licence": "-",
+        "sha256": None,
+        "layers": [0, 1, 1],
+        "new_layers": "identity",
+    }
+    larger = Model.model_validate(MODEL.model_dump() | {"layers": 3, "initialization": "expand", "expand": rule})
+    data = batches(STEPS, 0)
+    weights, losses = train(tmp_path, 1, replace(job(tmp_path, "grown", data), model=larger))
+    with torch.no_grad():
+        first = parent(data.load(0, list(range(UNITS)))) / data.targets(0)
+    assert losses[0] == pytest.approx(first.item(), abs=1e-5) and losses[-1] < losses[0]
+    assert any(name.startswith("model.layers.2.") for name in weights)
