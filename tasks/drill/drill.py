@@ -85,7 +85,7 @@ class Drill:
     def _start(self, name: str) -> subprocess.Popen[bytes]:
         log = (self.folder / f"{name.replace(' ', '-')}.log").open("ab")
         command = [sys.executable, "-m", "reynard", "run", str(self.folder / "recipe.yaml"), "--workflow", "pretrain", "--name", "drill"]
-        variables = os.environ | self.services.variables | {"REYNARD_RUNS": str(self.folder / "runs")}
+        variables = os.environ | {"REYNARD_RUNS": str(self.folder / "runs")}
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=variables, start_new_session=True)
 
     def _finish(self, process: subprocess.Popen[bytes]) -> int:
@@ -168,8 +168,10 @@ class Services:
     folder: Path
     variables: dict[str, str] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    before: dict[str, str | None] = field(default_factory=dict)
 
     def __enter__(self) -> "Services":
+        """Start both, and let this process and those that it starts reach them, until the end."""
         try:
             from infra.local.services import start_mlflow, start_s3
         except ImportError as error:
@@ -177,6 +179,8 @@ class Services:
         self.running["s3"], s3 = start_s3(self.folder / "s3")
         self.running["mlflow"], mlflow = start_mlflow(self.folder / "mlflow")
         self.variables = s3 | mlflow
+        self.before = {name: os.environ.get(name) for name in self.variables}
+        os.environ.update(self.variables)
         return self
 
     def kill(self, name: str) -> None:
@@ -193,3 +197,7 @@ class Services:
     def __exit__(self, *_: object) -> None:
         for process in self.running.values():
             kill_session(process.pid)
+        for name, value in self.before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

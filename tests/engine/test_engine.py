@@ -174,5 +174,5 @@ def test_a_stage_may_begin_from_a_parent_with_fewer_layers(tmp_path: Path):
     weights, losses = train(tmp_path, 1, replace(job(tmp_path, "grown", data), model=larger))
     with torch.no_grad():
         first = parent(data.load(0, list(range(UNITS)))) / data.targets(0)
-    assert losses[0] == pytest.approx(first.item(), abs=1e-5) and losses[-1] < losses[0]
-    assert any(name.startswith("model.layers.2.") for name in weights)
+    assert losses[0] == pytest.approx(first.item(), abs=1e-5)
+    assert weights["model.layers.2.mlp.down_proj.weight"].abs().max() > 0, "the new layer began as the identity, and was trained"
