@@ -26,7 +26,7 @@ from benchmarks.curation import has_modules  # noqa: E402
 from benchmarks.machine import machine_facts  # noqa: E402
 from recipes.load import load_recipe  # noqa: E402
 from recipes.schema import Model  # noqa: E402
-from tasks.planning.compute import CONVENTION, flops_per_token  # noqa: E402
+from tasks.model.flops import CONVENTION, flops_per_token  # noqa: E402
 
 Row = dict[str, Any]
 PEAK_FLOPS = 989e12  # H100 and H200 SXM, dense bfloat16, from their data sheets

@@ -165,6 +165,20 @@ class Schedule(Section):
         return self
 
 
+class Anomalies(Section):
+    """What is done about a loss that leaps or is no number, before its update is made (`tasks/engine/anomalies.py`).
+
+    A loss is a spike if it lies `threshold` robust standard deviations above the median of the last `window_steps` losses. `log` only
+    tells of it, `skip` makes no update of its batch, `roll_back` goes back to the newest checkpoint and on behind the batch, as PaLM
+    (arXiv 2204.02311, section 5.1). More than `most_skipped_steps` of a stage end it: it is no accident any more.
+    """
+
+    policy: Literal["log", "skip", "roll_back"]
+    window_steps: Annotated[int, Field(ge=8)]
+    threshold: PositiveFloat
+    most_skipped_steps: NonNegativeInt
+
+
 class MixtureEntry(Section):
     """A source's part of a stage: a `weight` relative to the others' (a table's tokens as they are printed), or its `tokens`.
 
@@ -276,8 +290,10 @@ class Pretraining(Section):
     attention_across_documents: bool
     optimizer: AdamW
     schedule: Schedule
+    anomalies: Anomalies
     checkpoint_every_steps: PositiveInt
     keep_checkpoints: PositiveInt = 2  # the newest ones inside a stage; the end of each stage is kept in any case
+    publish_every_tokens: PositiveInt | None = None  # a checkpoint for publication at the first step behind each multiple; kept for good
     stages: Annotated[list[Stage], Field(min_length=3, max_length=3)]
 
     @model_validator(mode="before")
@@ -338,6 +354,7 @@ class SFT(Section):
     precision: Literal["float32", "bfloat16"]
     optimizer: AdamW
     schedule: Schedule
+    anomalies: Anomalies
     checkpoint_every_steps: PositiveInt
     keep_checkpoints: PositiveInt = 2  # the newest ones inside a stage; the end of each stage is kept in any case
 

@@ -116,6 +116,13 @@ class Store:
         start = self.root.removeprefix("s3://")
         return sorted(path[len(start) + 1 :] for path in self.files.find(self.uri(prefix)))
 
+    def remove(self, key: str) -> None:
+        """Remove an object, if it is there."""
+        if self.is_local:
+            Path(self.uri(key)).unlink(missing_ok=True)
+        elif self.exists(key):
+            self.files.rm_file(self.uri(key))
+
     def delete(self, prefix: str, first: str = "_SUCCESS") -> None:
         """Remove everything below a prefix; the file that vouches for the others goes first, so that no reader trusts what is half removed."""
         for key in sorted(self.list(prefix), key=lambda key: not key.endswith(first)):

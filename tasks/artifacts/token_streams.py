@@ -10,7 +10,7 @@ Held-out documents are few: `held_out/<source>.bin` and `.documents.jsonl.zst`.
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -184,6 +184,17 @@ def open_streams(store: str, folder: str, table: Path, kind: np.dtype, sources: 
 def read_documents(path: Path) -> list[JSON]:
     """Read a list of documents."""
     return list(read_lines(path))
+
+
+def documents_between(stream: Stream, start: int, end: int, documents: Callable[[int], list[JSON]]) -> list[JSON]:
+    """Return the documents that tokens [start, end) of a stream are from, and which of their tokens; `documents(shard)` lists a shard's."""
+    found = []
+    for shard, low, high in stream.pieces(start, end):
+        for row in documents(shard):
+            first, last = max(low - row["start"], 0), min(high - row["start"], row["tokens"])
+            if first < last:
+                found.append({"id": row["id"], "raw": row["raw"], "shard": shard, "from": first, "to": last, "tokens": row["tokens"]})
+    return found
 
 
 def shard_of_id(stream: Stream, id: str) -> int:

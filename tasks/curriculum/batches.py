@@ -6,7 +6,7 @@ stream, without padding: long documents are split, short ones joined. Which sour
 its chunks `permutation.Permutation`, anew in each epoch: there is no position to lose, and nothing to scan.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -43,6 +43,7 @@ class StageBatches:
     streams: Mapping[str, Stream]  # by source
     ranges: Mapping[str, tuple[int, int]]  # by source, the tokens [from, to) of its stream that the stage may draw from
     separator: int | None = None  # the id that ends documents, if attention stops at their borders
+    origins: Callable[[Stream, "Sequence"], JSON] | None = None  # tells a chunk's documents and text
 
     def __getstate__(self) -> dict:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -134,6 +135,13 @@ class StageBatches:
         """Hash the chunks of FINGERPRINT_STEPS batches, spread over the stage: whoever computes the order again can tell if it is the same."""
         steps = np.unique(np.linspace(0, self.steps - 1, FINGERPRINT_STEPS).astype(np.int64)).tolist()
         return digest_of([[step, self.sequences(step, list(range(self.units)))] for step in steps])
+
+    def describe(self, step: int, units: list[int]) -> list[JSON]:
+        """Say what some units of a batch are: their chunks, and the documents and text of each, if the origins are known."""
+        return [
+            {"unit": unit} | (self.origins(self.streams[one.source], one) if self.origins else one._asdict())
+            for unit in units for one in self.sequences(step, [unit])
+        ]  # fmt: skip
 
     # --- the tokens themselves ---
 

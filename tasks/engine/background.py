@@ -60,12 +60,12 @@ class BackgroundJournal:
 
     def __init__(self, writer: JournalWriter) -> None:
         self.writer = writer
-        self.rows: queue.SimpleQueue[Row | threading.Event] = queue.SimpleQueue()
+        self.rows: queue.SimpleQueue[tuple[Row, ...] | threading.Event] = queue.SimpleQueue()
         threading.Thread(target=self._write, daemon=True).start()
 
-    def append(self, row: Row) -> None:
-        """Take a row; it must have `step` and `time`."""
-        self.rows.put(row)
+    def append(self, *rows: Row) -> None:
+        """Take rows, which become visible together; each must have `step` and `time`."""
+        self.rows.put(rows)
 
     def flush(self) -> None:
         """Wait until all rows that were taken are in the store."""
@@ -78,9 +78,10 @@ class BackgroundJournal:
         while True:
             try:
                 item = self.rows.get(timeout=FLUSH_SECONDS)
-                waiting += [item] if isinstance(item, threading.Event) else []
-                if not isinstance(item, threading.Event):
-                    self.writer.rows.append(item)
+                if isinstance(item, threading.Event):
+                    waiting.append(item)
+                else:
+                    self.writer.rows += item
             except queue.Empty:
                 pass
             if waiting or time.monotonic() - self.writer.flushed >= FLUSH_SECONDS:

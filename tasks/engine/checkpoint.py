@@ -1,7 +1,7 @@
 """A DeepSpeed engine's state to safetensors in the store and back, whatever the world size and the ZeRO stage.
 
 The parameters are divided among the workers by size. Each writes its own: `model-<n>-of-<m>.safetensors` (weights in float32 under
-`transformers`' names) and `optimizer-<n>-of-<m>.safetensors` (AdamW's moments); rank 0 adds `state.json` (optimizer steps done)
+`transformers`' names) and `optimizer-<n>-of-<m>.safetensors` (AdamW's moments); rank 0 adds `state.json` (steps done, and updates made in them)
 and `probe.safetensors` (ids and the trainer's own logits, against which exports are proved). Nothing is pickled.
 
 Training stands still only while the state is gathered and copied to the host. A thread of each worker writes, hashes and uploads;
@@ -69,6 +69,7 @@ class Saver:
     working: str
     attempt: int
     keep: int  # finished ones inside a stage
+    stays: Callable[[int], bool]  # tells of the steps whose checkpoints are kept besides, until somebody takes them
     worker: Worker = field(default_factory=Worker)
     entries: list[FileEntry] = field(default_factory=list)  # rank 0: the files of the last checkpoint
 
@@ -82,7 +83,8 @@ class Saver:
         self.worker.wait()
         files = snapshot(engine, probe_ids)
         rank, world = distributed.get_rank(), distributed.get_world_size()
-        self.worker.start(lambda: self._write(files, folder, optimizer_steps, rank, world, before_seal))
+        updates = updates_made(engine)
+        self.worker.start(lambda: self._write(files, folder, optimizer_steps, updates, rank, world, before_seal))
         return time.monotonic() - begun
 
     def wait(self) -> list[FileEntry]:
@@ -90,13 +92,15 @@ class Saver:
         self.worker.wait()
         return self.entries
 
-    def _write(self, files: Files, folder: str, steps: int, rank: int, world: int, before_seal: Callable[[], None] | None) -> None:
+    def _write(
+        self, files: Files, folder: str, steps: int, updates: int, rank: int, world: int, before_seal: Callable[[], None] | None
+    ) -> None:
         entries = []
         with tempfile.TemporaryDirectory() as scratch:
             for name, tensors in files.items():
                 save_file(tensors, Path(scratch) / name, metadata={"format": "pt"})
             if rank == 0:
-                (Path(scratch) / "state.json").write_text(json.dumps({"optimizer_steps": steps}))
+                (Path(scratch) / "state.json").write_text(json.dumps({"optimizer_steps": steps, "updates": updates}))
             for file in sorted(Path(scratch).iterdir()):
                 entries.append(FileEntry(path=file.name, bytes=file.stat().st_size, sha256=sha256_file(file)))
                 persist(lambda file=file: self.store.put(file, f"{folder}/{file.name}"))
@@ -124,7 +128,8 @@ class Saver:
 
     def _forget(self) -> None:
         for old in sealed_steps(self.store, self.working)[: -self.keep]:
-            self.store.delete(step_folder(self.working, old))
+            if not self.stays(old):
+                self.store.delete(step_folder(self.working, old))
 
 
 def step_folder(working: str, optimizer_steps: int) -> str:
@@ -170,9 +175,9 @@ def restore(engine, store: Store, folder: str, with_weights: bool) -> int:
         for moment in MOMENTS:
             safe_set_full_optimizer_state(parameter, moments[f"{moment}/{name}"], moment)
     (state,) = fetch(store, folder, "state.json")
-    steps = json.loads(state.read_bytes())["optimizer_steps"]
-    set_optimizer_steps(engine, steps)
-    return steps
+    told = json.loads(state.read_bytes())
+    set_updates(engine, told["updates"])
+    return told["optimizer_steps"]
 
 
 def make_optimizer_state(engine) -> None:
@@ -190,7 +195,12 @@ def make_optimizer_state(engine) -> None:
     engine.optimizer._lazy_init_hp_params_optimizer_state()
 
 
-def set_optimizer_steps(engine, steps: int) -> None:
-    """Set the step count of AdamW's bias correction."""
+def updates_made(engine) -> int:
+    """Return the count of AdamW's bias correction: steps without those whose update was not made."""
+    return int(next(iter(engine.optimizer.optimizer.state.values()))["step"])
+
+
+def set_updates(engine, updates: int) -> None:
+    """Set the count of AdamW's bias correction."""
     for state in engine.optimizer.optimizer.state.values():
-        state["step"].fill_(float(steps))
+        state["step"].fill_(float(updates))

@@ -3,9 +3,15 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from recipes.schema import AdamW, Model, Schedule
+from recipes.schema import AdamW, Anomalies, Model, Schedule
+from tasks.artifacts.manifest import JSON
 from tasks.engine.schedule import Horizon
 from tasks.model.decoder import Group
+
+# keys below a job's working folder
+FINAL = "final.json"  # the finished checkpoint's files: the job is done
+OUTCOME = "outcome.json"  # why a group of workers ended before the job
+STOP = "stop"  # the driver asks its workers to save and end
 
 
 class Batches(Protocol):
@@ -32,6 +38,10 @@ class Batches(Protocol):
         """Load units of a batch, in groups of one sequence length."""
         ...
 
+    def describe(self, step: int, units: list[int]) -> list[JSON]:
+        """Say what units are, for whoever looks into a step that went wrong."""
+        ...
+
 
 @dataclass(frozen=True)
 class Job:
@@ -43,17 +53,32 @@ class Job:
     precision: str
     optimizer: AdamW
     schedule: Schedule
+    anomalies: Anomalies
     horizon: Horizon
     batches: Batches
     first_step: int  # optimizer steps of earlier stages
+    first_token: int  # tokens of earlier stages
     tokens_per_step: int
+    flops_per_token: float
     checkpoint_every_steps: int
     keep_checkpoints: int  # finished ones inside the stage: decides nothing but what a resume may start from
+    publish_every_tokens: int | None  # counted through all stages; those checkpoints are kept as artifacts of their own
     parent_folder: str | None  # the checkpoint artifact to start from, as a key in the store
     keep_optimizer_state: bool
     store: str
     working_folder: str  # journal and unfinished checkpoints, a key in the store
     final_folder: str  # where the finished checkpoint's files go, a key in the store
+
+    def saves_after(self, step: int) -> bool:
+        """Tell whether a checkpoint is saved after a step (0-based in the stage)."""
+        return (step + 1) % self.checkpoint_every_steps == 0 or self.publishes(self.first_step + step + 1)
+
+    def publishes(self, number: int) -> bool:
+        """Tell whether the checkpoint after a step (counted through all stages, from 1) is kept for publication."""
+        if self.publish_every_tokens is None:
+            return False
+        end = self.first_token + (number - self.first_step) * self.tokens_per_step
+        return end // self.publish_every_tokens > (end - self.tokens_per_step) // self.publish_every_tokens
 
 
 def micro_batch_units(units: int, world_size: int, most_units: int) -> int:

@@ -1,15 +1,17 @@
 """A job to a finished checkpoint in the store: start the workers on Ray, follow the journal, show progress, feed the tracker."""
 
 import os
+import signal
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import orjson
 
 from recipes.errors import BadInput
 from tasks.artifacts.manifest import FileEntry
-from tasks.artifacts.store import open_store
-from tasks.engine.job import Job, micro_batch_units
+from tasks.artifacts.store import Store, open_store
+from tasks.engine.job import FINAL, OUTCOME, Job, micro_batch_units
 from tasks.engine.journal import JournalReader, Row, merged_rows
 from tasks.panels.formats import compact, is_number
 from tasks.runtime.cluster import Profile, connect_ray
@@ -17,31 +19,76 @@ from tasks.runtime.feeder import Feeder
 from tasks.runtime.progress import Progress
 from tasks.runtime.tracking import Tracking
 
+if TYPE_CHECKING:
+    from tasks.engine.notice import StopOnTerm
+
 FOLLOW_SECONDS = 1.0
+ATTEMPTS = 4  # behind the same checkpoint
 
 
 def run_job(job: Job, profile: Profile, tracking: Tracking, scratch: str) -> tuple[list[FileEntry], list[Row], int]:
     """Train a job to its end; return the checkpoint's files, the journal's rows and the world size.
 
-    RuntimeError if training fails for good. A job whose checkpoint is finished already (the driver died just after) is not
-    trained again.
+    RuntimeError if training fails for good, SystemExit if SIGTERM ended it, its last step saved. A job whose checkpoint is finished
+    already (the driver died just after) is not trained again.
     """
     try:
         micro_batch_units(job.batches.units, profile.workers, 1)
     except ValueError as error:
         raise BadInput(f"stage {job.stage!r}: {error}") from None
     store = open_store(job.store)
-    final = f"{job.working_folder}/final.json"
+    final = f"{job.working_folder}/{FINAL}"
     feeder = tracking.follow(lambda: merged_rows(store, job.working_folder))
     if not store.exists(final):
+        from tasks.engine.notice import StopOnTerm
+
         describe_job(job, profile)
         connect_ray()
-        with Follower(job, feeder):
-            fit(job, profile, scratch)
+        with StopOnTerm(store, job.working_folder) as stop, Follower(job, feeder):
+            train_to_end(job, profile, scratch, store, stop)
     done = orjson.loads(store.read(final))
     rows = merged_rows(store, job.working_folder)
     feeder.add(rows)
     return [FileEntry(**entry) for entry in done["files"]], rows, done["world_size"]
+
+
+def train_to_end(job: Job, profile: Profile, scratch: str, store: Store, stop: "StopOnTerm") -> None:
+    """Run groups of workers, one after the other, until one has finished the job.
+
+    A group ends before the job if it was told to stop, if it goes back to a checkpoint, or if it fails: then as often as it fails, so
+    long as there is a newer checkpoint than when it began. RuntimeError if there is none, or the workers say that there is no use.
+    """
+    from ray.train import TrainingFailedError
+
+    outcome = f"{job.working_folder}/{OUTCOME}"
+    while not store.exists(f"{job.working_folder}/{FINAL}"):
+        store.remove(outcome)
+        newest = checkpoints_of(store, job)
+        try:
+            fit(job, profile, scratch)
+        except TrainingFailedError as error:
+            if checkpoints_of(store, job) == newest:
+                raise RuntimeError(f"training of {job.stage} failed {ATTEMPTS} times behind the same checkpoint: {error}") from error
+        said = orjson.loads(store.read(outcome)) if store.exists(outcome) else {}
+        if "error" in said:
+            raise RuntimeError(f"training of {job.stage} ended: {said['error']}; see {store.uri(job.working_folder)}/anomalies")
+        if stop.asked:
+            print(
+                f"  {job.stage} stopped after step {said.get('stopped', 'unknown')}: run the same command to go on from there", flush=True
+            )
+            raise SystemExit(128 + signal.SIGTERM)
+        if said:
+            what = (
+                f"goes back behind step {said['rolled_back']}"
+                if "rolled_back" in said
+                else f"was told to leave after step {said['stopped']}"
+            )
+            print(f"! {job.stage} {what}: starting its workers again", flush=True)
+
+
+def checkpoints_of(store: Store, job: Job) -> list[str]:
+    """Return the seals of the checkpoints inside a job's stage."""
+    return [key for key in store.list(job.working_folder) if "/step-" in key and key.endswith("/_SUCCESS")]
 
 
 def describe_job(job: Job, profile: Profile) -> None:
@@ -57,20 +104,21 @@ def describe_job(job: Job, profile: Profile) -> None:
 def fit(job: Job, profile: Profile, scratch: str) -> None:
     """Run the worker group; Ray replaces workers that die, and the job finds its own state in the store."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
     from tasks.engine.loop import train_worker
+    from tasks.engine.notice import ListeningTorchConfig
 
     on_gpu = profile.gpus_per_worker > 0
     resources = {"CPU": profile.cpus_per_worker} | ({"GPU": profile.gpus_per_worker} if on_gpu else {})
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"job": job, "threads": profile.cpus_per_worker, "zero_stage": profile.zero_stage, "micro_batch_tokens": profile.micro_batch_tokens},
-        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
+        train_loop_config={"job": job, "profile": profile},
+        torch_config=ListeningTorchConfig(backend="nccl" if on_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=profile.workers, use_gpu=on_gpu, resources_per_worker=resources),
         run_config=RunConfig(
             name=f"{job.stage}-{os.getpid()}-{time.time_ns()}", storage_path=scratch if job.store.find("://") < 0 else f"{job.store}/working/ray",
-            failure_config=FailureConfig(max_failures=3)),
+            failure_config=FailureConfig(max_failures=ATTEMPTS - 1)),
     )  # fmt: skip
     trainer.fit()
 
@@ -96,8 +144,10 @@ class Follower:
                 last = rows[-1]
                 step = int(last["step"]) - self.job.first_step
                 rate = f"lr {last['learning_rate']:.2e}  {compact(last['tokens_per_second'])} tokens/s"
+                rate += f"  MFU {last['mfu']:.1%}" if is_number(last.get("mfu")) else ""
                 loss = f"{last['loss']:.3f}" if is_number(last["loss"]) else "not a number"
-                note = f"step {step}/{self.job.batches.steps}  loss {loss}  {rate}"
+                until = next((s + 1 for s in range(step, self.job.batches.steps - 1) if self.job.saves_after(s)), self.job.batches.steps)
+                note = f"step {step}/{self.job.batches.steps}  loss {loss}  {rate}  next checkpoint {until}"
                 self.progress.reach(step * self.job.tokens_per_step, note)
 
     def __enter__(self) -> "Follower":

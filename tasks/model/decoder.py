@@ -27,8 +27,8 @@ class Group(NamedTuple):
     positions: Tensor | None = None
 
     def to(self, device: torch.device) -> "Group":
-        """Move to a device."""
-        return Group(*(None if tensor is None else tensor.to(device) for tensor in self))
+        """Move to a device; from pinned memory without waiting."""
+        return Group(*(None if tensor is None else tensor.to(device, non_blocking=True) for tensor in self))
 
 
 class RMSNorm(nn.Module):

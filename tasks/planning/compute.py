@@ -1,33 +1,12 @@
 """A model and its tokens to floating-point operations, and these to GPU-hours, wall time and money.
 
-The convention, without which a utilisation says nothing: FLOPs of a trained token = 6 N + 12 L H S T (PaLM, arXiv 2204.02311,
-appendix B). N counts the parameters that are multiplied: an input embedding that is not shared with the output is looked up.
-T is the whole chunk, not its causal half; a sliding window caps it. The denominator is the card's dense bfloat16 rate.
+The convention is that of `tasks/model/flops.py`; the denominator of a utilisation is the card's dense bfloat16 rate.
 """
 
 from recipes.schema import Model
 from tasks.artifacts.manifest import JSON
+from tasks.model.flops import mean_flops_per_token
 from tasks.runtime.cluster import Profile
-
-CONVENTION = "FLOPs per token = 6 N + 12 L H S T: N multiplied parameters, attention over the whole chunk"
-
-
-def multiplied_parameters(model: Model) -> int:
-    """Count the parameters that every token is multiplied with."""
-    lookup = 0 if model.tied_embeddings else model.vocabulary_size * model.hidden_size
-    return model.parameter_count() - lookup
-
-
-def flops_per_token(model: Model, chunk_tokens: int) -> float:
-    """Return the FLOPs of training on one token of a chunk, forward and backward."""
-    span = min(chunk_tokens, model.sliding_window or chunk_tokens)
-    return 6 * multiplied_parameters(model) + 12 * model.layers * model.heads * model.head_size * span
-
-
-def mean_flops_per_token(model: Model, sequences: list[JSON]) -> float:
-    """Return the mean over a stage's chunk lengths, weighted by their tokens."""
-    tokens = {row["chunk_tokens"]: row["sequences"] * row["chunk_tokens"] for row in sequences}
-    return sum(flops_per_token(model, length) * count for length, count in tokens.items()) / sum(tokens.values())
 
 
 def time_plan(model: Model, stage: JSON, profile: Profile, mfu: float, measured: float | None, price: float) -> JSON:
@@ -35,7 +14,8 @@ def time_plan(model: Model, stage: JSON, profile: Profile, mfu: float, measured:
 
     `measured` are tokens per second of the whole profile, and take the place of the utilisation.
     """
-    flops = mean_flops_per_token(model, stage["sequences"])
+    tokens = {row["chunk_tokens"]: row["sequences"] * row["chunk_tokens"] for row in stage["sequences"]}
+    flops = mean_flops_per_token(model, tokens)
     speed = measured or (mfu * profile.gpu_peak_flops * profile.workers / flops if profile.gpu else None)
     seconds = stage["tokens"] / speed if speed else None
     hours = seconds * profile.workers / 3600 if seconds and profile.gpu else None

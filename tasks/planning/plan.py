@@ -9,7 +9,8 @@ from recipes.errors import BadInput
 from recipes.schema import Recipe
 from tasks.artifacts.manifest import JSON
 from tasks.artifacts.store import open_store
-from tasks.planning.compute import CONVENTION, multiplied_parameters, sft_sequences, time_plan
+from tasks.model.flops import CONVENTION, multiplied_parameters
+from tasks.planning.compute import sft_sequences, time_plan
 from tasks.planning.memory import memory_plan, memory_warnings, micro_batch
 from tasks.planning.stages import rate_plan, source_plans, stage_plan, supply_of, supply_warnings
 from tasks.planning.storage import storage_plan

@@ -98,6 +98,10 @@ class ChatBatches:
         numbers = self.order[step * self.units : (step + 1) * self.units][units]
         return [slice(int(starts[number]), int(starts[number + 1])) for number in numbers]
 
+    def describe(self, step: int, units: list[int]) -> list[JSON]:
+        """Say which conversations some units of a batch are, by their place in the artifact."""
+        return [{"unit": unit, "conversation": int(self.order[step * self.units + unit])} for unit in units]
+
     def targets(self, step: int) -> int:
         """Count the assistant tokens of a batch."""
         labels = self._array("labels")

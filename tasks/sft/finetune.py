@@ -6,6 +6,7 @@ from tasks.artifacts.manifest import JSON, Manifest
 from tasks.artifacts.token_streams import FlatFile
 from tasks.engine.job import Job
 from tasks.engine.schedule import Horizon
+from tasks.model.flops import flops_per_token
 from tasks.sft.conversations import ChatBatches
 
 
@@ -51,8 +52,9 @@ def chat_job(
     """Make the engine's job. The optimizer starts anew: fine-tuning is another problem with its own schedule."""
     return Job(
         stage="sft", seed=seed, model=model, precision=section.precision, optimizer=section.optimizer, schedule=section.schedule,
-        horizon=Horizon(batches.steps), batches=batches, first_step=0,
+        anomalies=section.anomalies, horizon=Horizon(batches.steps), batches=batches, first_step=0, first_token=0,
         tokens_per_step=counts["tokens"] * section.batch_conversations // counts["conversations"],
+        flops_per_token=flops_per_token(model, section.max_tokens), publish_every_tokens=None,
         checkpoint_every_steps=section.checkpoint_every_steps, keep_checkpoints=section.keep_checkpoints, parent_folder=parent_folder,
         keep_optimizer_state=False, store=store,
         working_folder=working, final_folder=final,

@@ -1,7 +1,7 @@
 """A trained model to which document it saw at which step, and back: computed from its manifests, read from the store alone."""
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import orjson
 
@@ -9,7 +9,7 @@ from recipes.schema import Stage
 from tasks.artifacts.lineage import ancestors
 from tasks.artifacts.manifest import JSON, Manifest
 from tasks.artifacts.store import Store
-from tasks.artifacts.token_streams import Stream, documents_file, read_documents, shard_of_id
+from tasks.artifacts.token_streams import Stream, documents_between, documents_file, read_documents, shard_of_id
 from tasks.curriculum.batches import Sequence, StageBatches
 from tasks.runtime.production import Reader
 from tasks.training.supply import open_batches
@@ -118,14 +118,9 @@ class Trace:
 
     def _sequence(self, stage: int, sequence: Sequence) -> JSON:
         stream = self.stages[stage].batches.streams[sequence.source]
-        documents = []
-        for shard, low, high in stream.pieces(sequence.start, sequence.start + sequence.tokens):
-            for row in self.documents(stage, sequence.source, shard):
-                first, end = max(low - row["start"], 0), min(high - row["start"], row["tokens"])
-                if first < end:
-                    documents.append(
-                        {"id": row["id"], "raw": row["raw"], "shard": shard, "from": first, "to": end, "tokens": row["tokens"]}
-                    )
+        documents = documents_between(
+            stream, sequence.start, sequence.start + sequence.tokens, partial(self.documents, stage, sequence.source)
+        )
         return {"source": sequence.source, "start": sequence.start, "tokens": sequence.tokens, "documents": documents}
 
     def document(self, id: str) -> list[JSON]:

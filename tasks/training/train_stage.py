@@ -1,10 +1,13 @@
 """One curriculum stage of a recipe to an engine job, and the finished job to the facts its artifact states."""
 
+from collections import Counter
+
 from recipes.schema import Model, Pretraining
 from tasks.artifacts.manifest import JSON
 from tasks.curriculum.batches import StageBatches
 from tasks.engine.job import Job
 from tasks.engine.schedule import Horizon
+from tasks.model.flops import mean_flops_per_token
 
 
 def stage_identity(model: Model, pretraining: Pretraining, number: int, seed: int) -> JSON:
@@ -23,6 +26,8 @@ def stage_identity(model: Model, pretraining: Pretraining, number: int, seed: in
         section["total_steps"] = span.total_steps
     if decays:
         section["decay_from_step"] = span.decay_from_step
+    if pretraining.anomalies.policy != "log":
+        section["anomalies"] = pretraining.anomalies.model_dump(mode="json")
     return section
 
 
@@ -51,9 +56,15 @@ def stage_job(
 ) -> Job:
     """Make the engine's job for stage `number` (0-based)."""
     stage = pretraining.stages[number]
+    lengths: Counter[int] = Counter()
+    for entry in stage.mixture:
+        lengths[entry.chunk_tokens] += batches.mixture_tokens()[entry.source]
     return Job(
         stage=stage.name, seed=seed, model=model, precision=pretraining.precision, optimizer=pretraining.optimizer, schedule=pretraining.schedule,
-        horizon=horizon(pretraining), batches=batches, first_step=first_step(pretraining, number), tokens_per_step=stage.batch_tokens,
-        checkpoint_every_steps=pretraining.checkpoint_every_steps, keep_checkpoints=pretraining.keep_checkpoints, parent_folder=parent_folder,
+        anomalies=pretraining.anomalies, horizon=horizon(pretraining), batches=batches, first_step=first_step(pretraining, number),
+        first_token=sum(earlier.steps * earlier.batch_tokens for earlier in pretraining.stages[:number]),
+        tokens_per_step=stage.batch_tokens, flops_per_token=mean_flops_per_token(model, lengths),
+        checkpoint_every_steps=pretraining.checkpoint_every_steps, keep_checkpoints=pretraining.keep_checkpoints,
+        publish_every_tokens=pretraining.publish_every_tokens, parent_folder=parent_folder,
         keep_optimizer_state=stage.optimizer_state == "keep", store=store, working_folder=working, final_folder=final,
     )  # fmt: skip

@@ -1,20 +1,23 @@
 """The engine on real Ray and DeepSpeed, against a plain float32 loop, at one and two workers, and after a kill."""
 
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from recipes.errors import BadInput
-from recipes.schema import AdamW, Model, Schedule
+from recipes.schema import AdamW, Anomalies, Model, Schedule
 from tasks.artifacts.manifest import Manifest, write_manifest
 from tasks.artifacts.store import Store
 from tasks.artifacts.tensors import read_tensors
 from tasks.artifacts.token_streams import targets_hash
 from tasks.engine.job import Job
+from tasks.engine.journal import JournalReader, merged_rows
 from tasks.engine.schedule import Horizon, learning_rate
 from tasks.runtime.cluster import Profile
 from tasks.runtime.tracking import Tracking
@@ -25,6 +28,7 @@ MODEL = Model(
 )  # fmt: skip
 OPTIMIZER = AdamW(peak_learning_rate=5e-3, beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, max_gradient_norm=0.5)
 SCHEDULE = Schedule(form="cosine", warmup_steps=3, final_fraction=0.1)
+LOG = Anomalies(policy="log", window_steps=8, threshold=8.0, most_skipped_steps=0)
 STEPS, UNITS, TOKENS = 8, 4, 16
 
 
@@ -45,6 +49,9 @@ def batches(steps: int, offset: int, die_at: int = -1, marker: str = ""):
         def targets(self, step):
             return int((self._batch(step)[1] != -100).sum())
 
+        def describe(self, step, units):
+            return units
+
         def load(self, step, units):
             if step == die_at and not os.path.exists(marker):
                 open(marker, "w").close()
@@ -59,8 +66,9 @@ def batches(steps: int, offset: int, die_at: int = -1, marker: str = ""):
 
 def job(root: Path, name: str, data, first_step: int = 0, parent: str | None = None, keep: bool = True) -> Job:
     return Job(
-        stage=name, seed=1, model=MODEL, precision="float32", optimizer=OPTIMIZER, schedule=SCHEDULE, horizon=Horizon(2 * STEPS), batches=data,
-        first_step=first_step, tokens_per_step=UNITS * TOKENS, checkpoint_every_steps=3, keep_checkpoints=2, parent_folder=parent, keep_optimizer_state=keep,
+        stage=name, seed=1, model=MODEL, precision="float32", optimizer=OPTIMIZER, schedule=SCHEDULE, anomalies=LOG, horizon=Horizon(2 * STEPS),
+        batches=data, first_step=first_step, first_token=first_step * UNITS * TOKENS, tokens_per_step=UNITS * TOKENS, flops_per_token=1.0,
+        checkpoint_every_steps=3, keep_checkpoints=2, publish_every_tokens=None, parent_folder=parent, keep_optimizer_state=keep,
         store=str(root), working_folder=f"working/{name}", final_folder=f"checkpoint/{name}",
     )  # fmt: skip
 
@@ -176,3 +184,95 @@ def test_a_stage_may_begin_from_a_parent_with_fewer_layers(tmp_path: Path):
         first = parent(data.load(0, list(range(UNITS)))) / data.targets(0)
     assert losses[0] == pytest.approx(first.item(), abs=1e-5)
     assert weights["model.layers.2.mlp.down_proj.weight"].abs().max() > 0, "the new layer began as the identity, and was trained"
+
+
+# --- steps that go wrong ---
+
+LONG, WRONG = 14, 10  # the batch at index 10 is like no other
+
+
+def strange_batches(told_to_leave: str = "", at: int = -1):
+    """Batches of two tokens that the model learns at once, but for one of all others; a worker gets SIGTERM while it reads one of them."""
+
+    class StrangeBatches:
+        def __init__(self):
+            self.steps, self.units = LONG, UNITS
+
+        def targets(self, step):
+            return UNITS * TOKENS
+
+        def load(self, step, units):
+            if step == at and not os.path.exists(told_to_leave):
+                open(told_to_leave, "w").close()
+                os.kill(os.getpid(), signal.SIGTERM)
+            from tasks.model.decoder import Group
+
+            chance = torch.Generator().manual_seed(step)
+            low, high = (3, 64) if step == WRONG else (1, 3)
+            ids = torch.randint(low, high, (UNITS, TOKENS + 1), generator=chance)[units]
+            return [Group(ids[:, :-1].contiguous(), ids[:, 1:].contiguous())]
+
+        def describe(self, step, units):
+            return [{"unit": unit, "batch": step} for unit in units]
+
+    return StrangeBatches()
+
+
+def without_updates(left_out: set[int], data) -> dict[str, torch.Tensor]:
+    """Train in a plain loop that makes no update at some steps; return the weights."""
+    from tasks.model.decoder import Decoder
+
+    model = Decoder(MODEL)
+    model.initialize(1)
+    groups = [[p for p in model.parameters() if p.ndim >= 2], [p for p in model.parameters() if p.ndim < 2]]
+    optimizer = torch.optim.AdamW(
+        [{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0.0}], betas=(0.9, 0.95), eps=1e-8, lr=0.0
+    )
+    for step in set(range(LONG)) - left_out:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(SCHEDULE, OPTIMIZER.peak_learning_rate, Horizon(2 * STEPS), step)
+        (model(data.load(step, list(range(UNITS)))) / data.targets(step)).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.state_dict()
+
+
+def every_row(root: Path, name: str) -> list[dict]:
+    """Return all rows that all attempts wrote, also those that later ones replace."""
+    return JournalReader(Store(str(root)), f"working/{name}").new_rows()
+
+
+@pytest.mark.slow
+def test_a_spike_is_skipped_and_a_worker_that_is_told_to_leave_loses_no_step(tmp_path: Path):
+    marker = str(tmp_path / "told")
+    rule = Anomalies(policy="skip", window_steps=8, threshold=2.0, most_skipped_steps=1)
+    weights, losses = train(tmp_path, 2, replace(job(tmp_path, "run", strange_batches(marker, at=6)), anomalies=rule))
+    rows = every_row(tmp_path, "run")
+    assert os.path.exists(marker) and [row["step"] for row in rows] == list(range(1, LONG + 1)), (
+        "each step once, over both groups of workers"
+    )
+    assert [row["step"] for row in rows if "skipped" in row] == [WRONG + 1] and losses[WRONG] > 2 * losses[WRONG - 1]
+    assert_close(weights, without_updates({WRONG}, strange_batches()), 2e-5)
+    report = orjson.loads(Store(str(tmp_path)).read(f"working/run/anomalies/step-{WRONG + 1:010d}.json"))
+    assert report["why"] == "spike" and report["score"] > 2.0 and report["row"]["loss"] == losses[WRONG]
+    assert set(report["gradient_norms"]) == set(weights) and min(report["gradient_norms"].values()) > 0
+    assert sum(report["unit_losses"].values()) / UNITS == pytest.approx(losses[WRONG], rel=1e-5)
+    assert sorted(one["unit"] for one in report["worst_units"]) == [0, 1, 2, 3] and report["worst_units"][0]["batch"] == WRONG
+
+
+@pytest.mark.slow
+def test_a_spike_takes_training_back_to_the_newest_checkpoint_and_on_behind_its_batch(tmp_path: Path):
+    rule = Anomalies(policy="roll_back", window_steps=8, threshold=2.0, most_skipped_steps=2)
+    weights, losses = train(tmp_path, 1, replace(job(tmp_path, "run", strange_batches()), anomalies=rule))
+    skipped = {row["step"]: row["skipped"] for row in merged_rows(Store(str(tmp_path)), "working/run") if "skipped" in row}
+    assert skipped == {WRONG: "rolled back", WRONG + 1: "spike"} and len(losses) == LONG, "the newest checkpoint was behind step 9"
+    assert_close(weights, without_updates({WRONG - 1, WRONG}, strange_batches()), 2e-5)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_ends_a_job_in_words_if_the_recipe_only_logs(tmp_path: Path):
+    steep = OPTIMIZER.model_copy(update={"peak_learning_rate": 1e30})
+    with pytest.raises(RuntimeError, match=r"the loss of step 2 is nan, .*set anomalies.policy to `skip` or `roll_back`; see .*/anomalies"):
+        train(tmp_path, 1, replace(job(tmp_path, "run", batches(STEPS, 0)), optimizer=steep))
+    assert [row["step"] for row in every_row(tmp_path, "run")] == [1]

@@ -9,7 +9,7 @@ import yaml
 from recipes.errors import BadInput
 from recipes.load import load_recipe
 from recipes.schema import Recipe
-from tasks.planning.compute import flops_per_token, multiplied_parameters
+from tasks.model.flops import flops_per_token, multiplied_parameters
 from tasks.planning.memory import activation_bytes, logit_bytes, state_bytes
 from tasks.planning.plan import Assumptions, make_plan
 from tasks.planning.text import plan_text, sparkline

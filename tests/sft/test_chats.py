@@ -39,6 +39,7 @@ def section(path: Path, limit: float) -> SFT:
         "max_tokens": 64, "batch_conversations": 1, "epochs": 1.0, "precision": "float32",
         "optimizer": {"peak_learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.0, "max_gradient_norm": 1.0},
         "schedule": {"form": "linear", "warmup_steps": 0, "final_fraction": 0.0}, "checkpoint_every_steps": 10,
+            "anomalies": {"policy": "log", "window_steps": 8, "threshold": 8.0, "most_skipped_steps": 0},
     })  # fmt: skip
 
 
