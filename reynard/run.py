@@ -1,7 +1,9 @@
 """`reynard run`: a recipe's whole pipeline, a friendly front of `pyflyte run`."""
 
+import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ from recipes.errors import BadInput
 from recipes.load import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-WORKFLOWS = ("pipeline", "plan", "data", "pretrain", "sft", "evaluate", "release")
+WORKFLOWS = ("pipeline", "plan", "data", "pretrain", "sft", "evaluate", "release", "checkpoints")
 
 
 def run(
@@ -38,4 +40,8 @@ def run(
     command += ["--store", store] if store else []
     typer.echo(f"$ pyflyte {' '.join(shlex.quote(part.removeprefix(str(ROOT) + '/')) for part in command[1:])}")
     runs = os.environ.get("REYNARD_RUNS", str(Path.cwd() / "runs"))
-    raise typer.Exit(subprocess.run(command, env=os.environ | {"REYNARD_RUNS": runs}).returncode)
+    process = subprocess.Popen(command, env=os.environ | {"REYNARD_RUNS": runs})
+    signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))  # it knows how to end without losing a step
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):  # which the terminal sends to both
+            raise typer.Exit(process.wait())

@@ -71,3 +71,9 @@ def merged_rows(store: Store, folder: str) -> list[Row]:
     """Return one row a step, in order of steps; a later attempt replaces an earlier one."""
     by_step = {int(row["step"]): row for row in JournalReader(store, folder).new_rows()}
     return [by_step[step] for step in sorted(by_step)]
+
+
+def steps_taken_again(store: Store, folder: str) -> int:
+    """Count the steps that were taken once more after a restart; only the last time led to the weights."""
+    taken = [int(row["step"]) for row in JournalReader(store, folder).new_rows() if "skipped" not in row]
+    return len(taken) - len(set(taken))

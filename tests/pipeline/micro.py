@@ -23,12 +23,12 @@ def micro_recipe(folder: Path, **sft_changes) -> Path:
     recipe["tokenization"]["train"]["sample_characters"] = 300_000
     recipe["model"] |= {"vocabulary_size": 512, "hidden_size": 32, "intermediate_size": 64, "layers": 2, "head_size": 8}
     for stage, chunk, batch in zip(recipe["pretraining"]["stages"], (64, 128, 128), (512, 1024, 1024), strict=True):
-        stage |= {"tokens": batch * 4, "batch_tokens": batch}
+        stage |= {"tokens": batch * 24, "batch_tokens": batch}
         stage["mixture"] = [
-            {"source": "python_library", "weight": 0.5, "chunk_tokens": chunk, "max_epochs": 1.0},
-            {"source": "python_topics", "weight": 0.5, "chunk_tokens": 64, "max_epochs": 1.0},
+            {"source": "python_library", "weight": 0.5, "chunk_tokens": chunk, "max_epochs": 4.0},
+            {"source": "python_topics", "weight": 0.5, "chunk_tokens": 64, "max_epochs": 4.0},
         ]
-    recipe["pretraining"]["schedule"] |= {"warmup_steps": 2, "decay_temperature_steps": 2.0}
+    recipe["pretraining"]["schedule"] |= {"warmup_steps": 2, "decay_temperature_steps": 12.0}
     recipe["sft"]["sources"][0]["location"] = "stdlib:json/*.py stdlib:[a-c]*.py"
     recipe["sft"] |= {"epochs": 0.3, "batch_conversations": 8} | sft_changes
     recipe["evaluation"] |= {"limit": 4, "held_out_tokens": 2000}

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from recipes.load import load_recipe
+from tasks.artifacts.manifest import read_manifest
+from tasks.artifacts.store import Store
+from tasks.drill.drill import VICTIMS, open_drill, outcome
+from tasks.drill.task import run_draws
 from tests.pipeline.micro import ROOT, micro_recipe
 
 pytestmark = pytest.mark.slow
@@ -44,7 +49,7 @@ def test_a_run_leaves_everything_it_promises(first):
     assert summary["documents"]["removed"]["exact_duplicate"] >= 5 and summary["documents"]["removed"]["near_duplicate"] >= 1
     assert summary["documents"]["in"] - sum(summary["documents"]["removed"].values()) == summary["documents"]["kept"]
     assert [row["stage"] for row in summary["stages"]] == ["stage1", "stage2", "stage3", "sft"]
-    assert [row["tokens"] for row in summary["stages"]][:3] == [2048, 4096, 4096]
+    assert [row["tokens"] for row in summary["stages"]][:3] == [12288, 24576, 24576]
     assert all(row["mixture"] == {"python_library": row["tokens"] / 2, "python_topics": row["tokens"] / 2} for row in summary["stages"][:3])
     assert summary["stages"][2]["loss"] < summary["stages"][0]["first_loss"]
     assert set(summary["scores"]) == {"base", "chat"} and 0 < summary["bits_per_byte"]["base"] < 10
@@ -118,34 +123,43 @@ def test_a_second_run_makes_nothing_and_an_edited_sft_section_redoes_sft_and_wha
     assert edited["digests"]["stage3"] == summary["digests"]["stage3"] and edited["digests"]["sft"] != summary["digests"]["sft"]
 
 
-def test_on_s3_and_an_mlflow_server_the_same_recipe_gives_the_same_digests(first, tmp_path: Path):
-    from infra.local.services import start_mlflow, start_s3, stop
-
-    s3, s3_variables = start_s3(tmp_path / "s3")
-    mlflow, mlflow_variables = start_mlflow(tmp_path / "mlflow")
-    try:
-        printed, summary = run(micro_recipe(tmp_path), tmp_path / "runs", **s3_variables, **mlflow_variables)
-        assert "MLflow at" not in printed, "the tracker was to be reachable throughout"
-        assert summary["locations"]["store"] == s3_variables["REYNARD_STORE"] and not (tmp_path / "runs/micro/store").exists()
+def test_killed_seven_times_on_s3_with_an_mlflow_server_it_gives_the_same_digests(first, tmp_path: Path):
+    """The drill with every victim in one draw, against the run on disk that nothing disturbed; then the rest of the chain."""
+    recipe = micro_recipe(tmp_path)
+    with open_drill(load_recipe(recipe), tmp_path / "drill", kills=len(VICTIMS)) as drill:
+        drill.baseline = outcome(Store(str(first[0] / "runs/micro/store")), drill.recipe)
+        (row,) = run_draws(drill, 1, seed=0)
+        assert row["equal"] and [kill["victim"] for kill in row["kills"]] == list(VICTIMS), row
+        assert row["attempts"] >= 4, "head, driver and driver-term each end a driver"
+        variables = drill.services.variables
+        printed, summary = run(recipe, tmp_path / "runs", **variables)
+        assert not {"documents", "tokens", "stage1", "stage2", "stage3"} & made(printed)
+        assert summary["locations"]["store"] == variables["REYNARD_STORE"] and not (tmp_path / "runs/micro/store").exists()
         assert summary["digests"] == first[2]["digests"]
         assert (tmp_path / "runs/micro/release/chat/model.safetensors").is_file()
         from mlflow.tracking import MlflowClient
 
-        client = MlflowClient(tracking_uri=mlflow_variables["MLFLOW_TRACKING_URI"])
+        client = MlflowClient(tracking_uri=variables["MLFLOW_TRACKING_URI"])
         assert client.get_run(summary["locations"]["mlflow_run"]).info.status == "FINISHED"
         assert len(client.search_model_versions("name = 'Reynard-tiny-chat'")) == 1
-        printed, _ = run(micro_recipe(tmp_path), tmp_path / "runs", **s3_variables, **mlflow_variables)
-        assert made(printed) == set()
-        secrets = [s3_variables["AWS_SECRET_ACCESS_KEY"], s3_variables["AWS_ACCESS_KEY_ID"]]
-        assert not [
-            secret
-            for secret in secrets
-            for path in (tmp_path / "runs").rglob("*")
-            if path.is_file() and secret.encode() in path.read_bytes()
-        ]
-    finally:
-        stop(mlflow)
-        stop(s3)
+        assert_equals_journal(client, drill.store, {stage.name for stage in drill.recipe.pretraining.stages})
+        secrets = [variables["AWS_SECRET_ACCESS_KEY"], variables["AWS_ACCESS_KEY_ID"]]
+        places = [*(tmp_path / "runs").rglob("*"), *(tmp_path / "drill").glob("*.log"), *(tmp_path / "drill/runs").rglob("*")]
+        assert not [secret for secret in secrets for path in places if path.is_file() and secret.encode() in path.read_bytes()]
+
+
+def assert_equals_journal(client, store: Store, stages: set[str]) -> None:
+    """Check that the run that MLflow holds of each stage has every row of its journal, once."""
+    experiment = client.get_experiment_by_name("reynard").experiment_id
+    runs = client.search_runs([experiment], "attributes.status = 'FINISHED'", max_results=200)
+    for key in store.list("checkpoint"):
+        manifest = read_manifest(store, key.rsplit("/", 1)[0]) if key.endswith("/_SUCCESS") else None
+        if manifest and manifest.name in stages:
+            rows = [json.loads(line) for line in store.read(f"checkpoint/{manifest.version}/journal.jsonl").splitlines()]
+            own = [run for run in runs if run.data.tags.get("artifact") == f"{manifest.name}@{manifest.version}"]
+            held = [client.get_metric_history(run.info.run_id, "loss") for run in own if run.data.tags.get("cached") == "false"]
+            told = [(row["step"], row["loss"], round(row["time"] * 1000)) for row in rows]
+            assert sorted((m.step, m.value, m.timestamp) for m in held[0]) == told and len(held) == 1
 
 
 def test_an_mlflow_that_is_not_there_costs_a_warning_and_nothing_else(first, tmp_path: Path):

@@ -106,11 +106,11 @@ def test_a_finished_chain_stays_valid_and_what_was_never_made_is_to_be_made(valu
 def test_finished_token_streams_say_how_many_epochs_there_will_be(values, root):
     plan = make_plan(Recipe.model_validate(values), Assumptions("local"), root)
     assert plan["supply"] == "store"
-    # stage 2 takes 4,096 tokens, half of them from 1,000 of python_topics
+    # stage 2 takes 24,576 tokens, half of them from 1,000 of python_topics
     row = next(row for row in plan["stages"][1]["sources"] if row["source"] == "python_topics")
-    assert (row["tokens"], row["available"], row["epochs"]) == (2048, 1000, 2.048)
+    assert (row["tokens"], row["available"], row["epochs"]) == (12288, 1000, 12.288)
     assert (
-        "stage 'stage2' takes 2,048 tokens from 'python_topics', which has 1,000 for it: 2.05 epochs, and max_epochs is 1"
+        "stage 'stage2' takes 12,288 tokens from 'python_topics', which has 1,000 for it: 12.29 epochs, and max_epochs is 4"
         in plan["warnings"]
     )
     # 0.3 epochs of 80 conversations are 24: 3 batches of 8, 50 tokens each
@@ -121,7 +121,7 @@ def test_editing_stage_3_leaves_everything_before_it_valid(values, root):
     recipe = edited(values, "pretraining.stages.2.tokens", 5120)
     assert finished(recipe, root) == ["raw-documents", "documents", "tokens", "stage1", "stage2", "raw-conversations", "conversations"]
     status, why = states(recipe, root)["stage3"]
-    assert status == "to be made" and why.startswith("not stage3@") and why.endswith(": stage.tokens: 4,096 -> 5,120")
+    assert status == "to be made" and why.startswith("not stage3@") and why.endswith(": stage.tokens: 24,576 -> 5,120")
     assert states(recipe, root)["sft"] == ("to be made", "after stage3")
 
 
