@@ -16,6 +16,7 @@ from tasks.artifacts.manifest import Manifest, write_manifest
 from tasks.artifacts.store import Store
 from tasks.artifacts.tensors import read_tensors
 from tasks.artifacts.token_streams import targets_hash
+from tasks.engine.checkpoint import sealed_steps
 from tasks.engine.job import Job
 from tasks.engine.journal import JournalReader, merged_rows
 from tasks.engine.schedule import Horizon, learning_rate
@@ -32,8 +33,11 @@ LOG = Anomalies(policy="log", window_steps=8, threshold=8.0, most_skipped_steps=
 STEPS, UNITS, TOKENS = 8, 4, 16
 
 
-def batches(steps: int, offset: int, die_at: int = -1, marker: str = ""):
-    """Random batches with masked labels, made where Ray can send them: as a class by value."""
+def batches(steps: int, offset: int, die_at: int = -1, marker: str = "", victim: int = 0, number: int = signal.SIGKILL):
+    """Random batches with masked labels, made where Ray can send them: as a class by value.
+
+    Whoever loads the one at `die_at` for the first time sends a signal: to itself, or to the `victim`.
+    """
 
     class RandomBatches:
         def __init__(self):
@@ -55,7 +59,7 @@ def batches(steps: int, offset: int, die_at: int = -1, marker: str = ""):
         def load(self, step, units):
             if step == die_at and not os.path.exists(marker):
                 open(marker, "w").close()
-                os._exit(9)
+                os.kill(victim or os.getpid(), number)
             from tasks.model.decoder import Group
 
             ids, labels = self._batch(step)
@@ -73,10 +77,10 @@ def job(root: Path, name: str, data, first_step: int = 0, parent: str | None = N
     )  # fmt: skip
 
 
-def train(root: Path, workers: int, the_job: Job) -> tuple[dict[str, torch.Tensor], list[float]]:
+def train(root: Path, workers: int, the_job: Job, zero_stage: int = 1) -> tuple[dict[str, torch.Tensor], list[float]]:
     from tasks.engine.launch import run_job
 
-    files, rows, world = run_job(the_job, Profile("local", workers, 1, 0, 1, TOKENS), Tracking("", ""), str(root / "ray"))
+    files, rows, world = run_job(the_job, Profile("local", workers, 1, 0, zero_stage, TOKENS), Tracking("", ""), str(root / "ray"))
     assert world == workers
     for step, row in enumerate(rows):  # whatever was dealt to whom
         labels = the_job.batches.load(step, list(range(UNITS)))[0].labels
@@ -124,11 +128,28 @@ def assert_close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor],
     assert worst <= tolerance, worst
 
 
+def every_row(root: Path, name: str) -> list[dict]:
+    """Return all rows that all attempts wrote, also those that later ones replace."""
+    return JournalReader(Store(str(root)), f"working/{name}").new_rows()
+
+
+def checkpoint_steps(root: Path, name: str) -> list[int]:
+    """Return the steps of the sealed checkpoints inside a stage."""
+    return sealed_steps(Store(str(root)), f"working/{name}")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_two_stages_equal_a_plain_float32_loop(tmp_path: Path, workers: int):
-    _, first = train(tmp_path, workers, job(tmp_path, "one", batches(STEPS, 0)))
-    weights, second = train(tmp_path, workers, job(tmp_path, "two", batches(STEPS, 500), first_step=STEPS, parent="checkpoint/one"))
+def test_stages_that_change_workers_and_zero_stage_equal_a_plain_float32_loop(tmp_path: Path):
+    """Two workers until the driver gets SIGTERM inside a stage, then one worker with ZeRO 2, then two workers for the next stage."""
+    marker = str(tmp_path / "told")
+    told = batches(STEPS, 0, die_at=5, marker=marker, victim=os.getpid(), number=signal.SIGTERM)
+    with pytest.raises(SystemExit, match="143"):
+        train(tmp_path, 2, job(tmp_path, "one", told))
+    taken = [row["step"] for row in every_row(tmp_path, "one")]
+    assert 4 <= len(taken) < STEPS and checkpoint_steps(tmp_path, "one")[-1] == taken[-1], "the last step that was taken is saved"
+    _, first = train(tmp_path, 1, job(tmp_path, "one", told), zero_stage=2)
+    assert [row["step"] for row in every_row(tmp_path, "one")] == list(range(1, STEPS + 1)), "no step was taken twice"
+    weights, second = train(tmp_path, 2, job(tmp_path, "two", batches(STEPS, 500), first_step=STEPS, parent="checkpoint/one"))
     expected, losses = plain_loop([(batches(STEPS, 0), True), (batches(STEPS, 500), True)])
     assert [*first, *second] == pytest.approx(losses, abs=2e-5)
     assert_close(weights, expected, 2e-5)
@@ -236,11 +257,6 @@ def without_updates(left_out: set[int], data) -> dict[str, torch.Tensor]:
         optimizer.step()
         optimizer.zero_grad()
     return model.state_dict()
-
-
-def every_row(root: Path, name: str) -> list[dict]:
-    """Return all rows that all attempts wrote, also those that later ones replace."""
-    return JournalReader(Store(str(root)), f"working/{name}").new_rows()
 
 
 @pytest.mark.slow
