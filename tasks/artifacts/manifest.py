@@ -77,6 +77,12 @@ def write_manifest(store: Store, folder: str, manifest: Manifest) -> str:
     return store.uri(f"{folder}/manifest.json")
 
 
+def sealed(store: Store, kind: str) -> list[Manifest]:
+    """Return the manifests of a store's finished artifacts of a kind, by version; OSError if one was altered."""
+    folders = [key.removesuffix("/_SUCCESS") for key in store.list(kind) if key.endswith("/_SUCCESS") and key.count("/") == 2]
+    return [manifest for folder in folders if (manifest := read_manifest(store, folder))]
+
+
 def read_manifest(store: Store, folder: str) -> Manifest | None:
     """Return the manifest below a folder, or None if the artifact was never finished; OSError if it was altered since."""
     if not store.exists(f"{folder}/_SUCCESS"):

@@ -1,6 +1,7 @@
 """Work that must not hold up training, done in order by a thread: an object store that does not answer is waited for, not died of."""
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -53,6 +54,33 @@ class Worker:
         if self.error is not None:
             error, self.error = self.error, None
             raise error
+
+
+class Beside:
+    """A thread that does something again and again while training goes on. What goes wrong with it is said once an outage, and ends nothing."""
+
+    def __init__(self, action: Callable[[], None], seconds: float) -> None:
+        self.action, self.seconds = action, seconds
+        self.stopped, self.failing = threading.Event(), False
+        self.thread = threading.Thread(target=self._go, daemon=True)
+
+    def _go(self) -> None:
+        while not self.stopped.wait(self.seconds):
+            try:
+                self.action()
+                self.failing = False
+            except Exception as error:  # whatever it is: it comes up again where somebody waits for it, after training
+                if not self.failing:
+                    print(f"! beside training: {type(error).__name__}: {str(error)[:300]}: trying again", file=sys.stderr, flush=True)
+                self.failing = True
+
+    def __enter__(self) -> "Beside":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self.thread.join()
 
 
 class BackgroundJournal:

@@ -6,9 +6,10 @@ from tasks.engine.journal import Row
 
 
 def stage_facts(model: Model, stage_name: str, first: int, steps: int, tokens: int, rows: list[Row]) -> JSON:
-    """Return the counts of a finished stage. `loss` is the mean over its last tenth of steps, in nats per token."""
-    tail = rows[-max(1, len(rows) // 10) :]
+    """Return the counts of a finished stage, or of one so far. `loss` is the mean over the last tenth of the steps that updated weights."""
+    taken = [row for row in rows if "skipped" not in row]
+    tail = taken[-max(1, len(taken) // 10) :]
     return {
         "stage": stage_name, "steps": first + steps, "tokens": tokens, "parameters": model.parameter_count(),
-        "loss": round(sum(row["loss"] for row in tail) / len(tail), 6),
+        "loss": round(sum(row["loss"] for row in tail) / max(1, len(tail)), 6),
     }  # fmt: skip

@@ -75,10 +75,16 @@ class Job:
 
     def publishes(self, number: int) -> bool:
         """Tell whether the checkpoint after a step (counted through all stages, from 1) is kept for publication."""
-        if self.publish_every_tokens is None:
-            return False
-        end = self.first_token + (number - self.first_step) * self.tokens_per_step
-        return end // self.publish_every_tokens > (end - self.tokens_per_step) // self.publish_every_tokens
+        return passes(self.tokens_after(number), self.tokens_per_step, self.publish_every_tokens)
+
+    def tokens_after(self, number: int) -> int:
+        """Return the tokens that were trained on by the end of a step (counted through all stages, from 1)."""
+        return self.first_token + (number - self.first_step) * self.tokens_per_step
+
+
+def passes(tokens: int, step_tokens: int, every: int | None) -> bool:
+    """Tell whether a step of so many tokens, at whose end there are `tokens` in all, reaches or passes a multiple of `every`."""
+    return every is not None and tokens // every > (tokens - step_tokens) // every
 
 
 def micro_batch_units(units: int, world_size: int, most_units: int) -> int:

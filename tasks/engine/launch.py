@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import orjson
@@ -11,6 +12,7 @@ import orjson
 from recipes.errors import BadInput
 from tasks.artifacts.manifest import FileEntry
 from tasks.artifacts.store import Store, open_store
+from tasks.engine.background import Beside
 from tasks.engine.job import FINAL, OUTCOME, Job, micro_batch_units
 from tasks.engine.journal import JournalReader, Row, merged_rows
 from tasks.panels.formats import compact, is_number
@@ -23,12 +25,16 @@ if TYPE_CHECKING:
     from tasks.engine.notice import StopOnTerm
 
 FOLLOW_SECONDS = 1.0
+BESIDE_SECONDS = 10.0
 ATTEMPTS = 4  # behind the same checkpoint
 
 
-def run_job(job: Job, profile: Profile, tracking: Tracking, scratch: str) -> tuple[list[FileEntry], list[Row], int]:
+def run_job(
+    job: Job, profile: Profile, tracking: Tracking, scratch: str, beside: Callable[[], None] = lambda: None
+) -> tuple[list[FileEntry], list[Row], int]:
     """Train a job to its end; return the checkpoint's files, the journal's rows and the world size.
 
+    `beside` is called now and then while training goes on, by a thread of its own; an error in it ends nothing.
     RuntimeError if training fails for good, SystemExit if SIGTERM ended it, its last step saved. A job whose checkpoint is finished
     already (the driver died just after) is not trained again.
     """
@@ -44,7 +50,7 @@ def run_job(job: Job, profile: Profile, tracking: Tracking, scratch: str) -> tup
 
         describe_job(job, profile)
         connect_ray()
-        with StopOnTerm(store, job.working_folder) as stop, Follower(job, feeder):
+        with StopOnTerm(store, job.working_folder) as stop, Follower(job, feeder), Beside(beside, BESIDE_SECONDS):
             train_to_end(job, profile, scratch, store, stop)
     done = orjson.loads(store.read(final))
     rows = merged_rows(store, job.working_folder)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from recipes.curation import DERIVED
 from recipes.errors import BadInput
 from recipes.schema import Recipe
-from tasks.artifacts.manifest import JSON, Manifest, read_manifest
+from tasks.artifacts.manifest import JSON, Manifest, read_manifest, sealed
 from tasks.artifacts.store import Store
 from tasks.evaluation.evaluate import scores_identity
 from tasks.release.publish import release_identity
@@ -65,8 +65,7 @@ class Chain:
     def sealed(self, kind: str, name: str) -> list[Manifest]:
         """Return the store's finished artifacts of a kind and name, newest first."""
         if kind not in self._sealed:
-            folders = [key.removesuffix("/_SUCCESS") for key in self.store.list(kind) if key.endswith("/_SUCCESS") and key.count("/") == 2]
-            self._sealed[kind] = [manifest for folder in folders if (manifest := read_manifest(self.store, folder))]
+            self._sealed[kind] = sealed(self.store, kind)
         mine = [manifest for manifest in self._sealed[kind] if manifest.name == name]
         return sorted(mine, key=lambda manifest: (str(manifest.recorded.get("finished", "")), manifest.version), reverse=True)
 

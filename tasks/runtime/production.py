@@ -141,11 +141,9 @@ class Production:
         write_manifest(self.store, self.folder, self.manifest)
 
     def handle(self, cls: type[H]) -> H:
-        """Return the typed handle: its fields beyond the common ones are taken from the manifest's counts."""
+        """Return the typed handle of what was made."""
         assert self.manifest is not None, "seal() the artifact before handing it on"
-        m = self.manifest
-        extra = {field: m.counts[field] for field in cls.model_fields if field not in Handle.model_fields}
-        return cls(name=m.name, version=m.version, uri=self.store.uri(f"{self.folder}/manifest.json"), digest=m.digest, **extra)
+        return handle_of(self.store, self.manifest, cls)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -166,6 +164,13 @@ def headline(counts: JSON) -> str:
         f"{key.replace('_', ' ')} {value:,.4g}" if isinstance(value, float) else f"{key.replace('_', ' ')} {value:,}"
         for key, value in shown.items()
     )
+
+
+def handle_of(store: Store, manifest: Manifest, cls: type[H]) -> H:
+    """Return the typed handle of a finished artifact: its fields beyond the common ones are taken from the manifest's counts."""
+    extra = {field: manifest.counts[field] for field in cls.model_fields if field not in Handle.model_fields}
+    uri = store.uri(f"{manifest.kind}/{manifest.version}/manifest.json")
+    return cls(name=manifest.name, version=manifest.version, uri=uri, digest=manifest.digest, **extra)
 
 
 def load_manifest(run: Run, handle: Handle) -> Manifest:

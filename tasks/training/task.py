@@ -16,7 +16,9 @@ def train_stage(
 ) -> CheckpointRef:
     """Train curriculum stage `number` (1 to 3) from its parent's checkpoint on its own mixture, chunk lengths and batch."""
     from tasks.engine.facts import stage_facts
+    from tasks.engine.journal import steps_taken_again
     from tasks.engine.launch import run_job
+    from tasks.training.published import Publisher
     from tasks.training.supply import check_all_stages, open_batches
     from tasks.training.train_stage import first_step, stage_identity, stage_job
 
@@ -31,7 +33,9 @@ def train_stage(
             batches = open_batches(reader, stage, seed, pretraining.attention_across_documents)
             parent_folder = made.store.key(parent.uri).removesuffix("/manifest.json") if parent else None
             job = stage_job(model, pretraining, number - 1, seed, batches, parent_folder, run.store, f"working/{made.version}", made.folder)
-            files, rows, world_size = run_job(job, find_profile(run.profile), made.tracking, str(made.scratch))
+            publisher = Publisher(run, job, identity, parents, reader)
+            files, rows, world_size = run_job(job, find_profile(run.profile), made.tracking, str(made.scratch), publisher.take)
+            publisher.take()  # before the stage is sealed: afterwards nobody comes here again
             made.files += files
             made.add_text("model.json", orjson.dumps(model.model_dump(mode="json")))
             for entry in reader.manifest.matching("tokenizer/"):
@@ -45,7 +49,8 @@ def train_stage(
                 "mixture": batches.mixture_tokens(), "chunk_tokens": {entry.source: entry.chunk_tokens for entry in stage.mixture},
                 "batch_tokens": stage.batch_tokens, "first_step": first_step(pretraining, number - 1),
                 "stage_steps": stage.steps, "stage_tokens": stage.steps * stage.batch_tokens,
-                "world_size": world_size, "order": batches.fingerprint(), "packing": batches.packing()})  # fmt: skip
+                "world_size": world_size, "order": batches.fingerprint(), "packing": batches.packing(),
+            }, {"steps_taken_again": steps_taken_again(made.store, job.working_folder)})  # fmt: skip
             made.store.delete(f"working/{made.version}")
         assert made.manifest is not None
         show("training", training([(made.manifest, made.journal_rows())]))

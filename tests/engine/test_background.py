@@ -8,7 +8,7 @@ import pytest
 from tasks.artifacts.store import Store
 from tasks.artifacts.tensors import divide, shard_name
 from tasks.engine import background
-from tasks.engine.background import BackgroundJournal, Worker, persist
+from tasks.engine.background import BackgroundJournal, Beside, Worker, persist
 from tasks.engine.journal import JournalWriter, merged_rows
 
 
@@ -55,6 +55,22 @@ def test_a_second_task_waits_for_the_first_and_gets_its_error():
     worker.start(lambda: order.append("third"))
     worker.wait()
     assert order[-1] == "third"
+
+
+def test_what_fails_beside_training_is_said_once_an_outage_and_tried_again_until_training_ends(capfd):
+    calls, enough = [], threading.Event()
+
+    def look() -> None:
+        calls.append(1)
+        if len(calls) > 6:
+            enough.set()
+        if len(calls) in (2, 3, 4, 6):
+            raise RuntimeError("no answer")
+
+    with Beside(look, 0.001) as beside:
+        assert enough.wait(10)
+    assert not beside.thread.is_alive()
+    assert capfd.readouterr().err.count("! beside training: RuntimeError: no answer: trying again") == 2
 
 
 def test_a_journal_takes_rows_while_the_store_is_away_and_has_them_all_in_order_after_it(tmp_path: Path):
