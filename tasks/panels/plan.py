@@ -191,6 +191,7 @@ def storage(plan: JSON) -> str:
         ["checkpoints written in all", right(terabytes(planned["written_bytes"])), planned["checkpoints_written"]],
         ["checkpoints at a time, at most", right(terabytes(planned["peak_bytes"])), planned["checkpoints_at_peak"]],
         ["checkpoints kept", right(terabytes(planned["kept_bytes"])), planned["checkpoints_kept"]],
+        ["checkpoints for publication", right(terabytes(planned["published_bytes"])), planned["checkpoints_published"]],
     ]
     return panel(
         "Storage", "What the artifact store has to hold.", table("Storage", ["what", "size", "number"], rows), listed(storage_lines(plan))

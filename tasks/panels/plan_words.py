@@ -103,6 +103,18 @@ def storage_lines(plan: JSON) -> list[str]:
         f"checkpoints: {storage['checkpoints_written']:,} written ({terabytes(storage['written_bytes'])} in all{inside}), at most "
         f"{storage['checkpoints_at_peak']} at a time ({terabytes(storage['peak_bytes'])}), {storage['checkpoints_kept']} kept "
         f"({terabytes(storage['kept_bytes'])}): the end of each stage and of sft",
+        *published_lines(storage),
+    ]
+
+
+def published_lines(storage: JSON) -> list[str]:
+    """Say what checkpoints for publication take."""
+    if not storage["checkpoints_published"]:
+        return []
+    size = terabytes(storage["published_bytes"])
+    return [
+        f"for publication: {storage['checkpoints_published']:,} checkpoints of weights alone, 4 bytes a parameter ({size}, part of the most at a time), "
+        "and as much again once all are exported"
     ]
 
 

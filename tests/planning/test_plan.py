@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recipes.errors import BadInput
 from recipes.load import load_recipe
@@ -211,10 +213,42 @@ def test_tokens_take_two_bytes_up_to_65536_ids_and_four_beyond(fox1, moxin7b):
 def test_checkpoints_are_counted_as_they_are_written(fox1, moxin7b):
     storage = fox1["storage"]
     assert storage["checkpoint_bytes"] == 12 * 1_665_271_808 and round(storage["checkpoint_bytes_with_working_copy"] / BILLION, 1) == 23.3
-    # every 2,000 steps inside a stage: 250 + 188 + 7; and the end of each stage and of fine-tuning
-    assert storage["checkpoints_inside_stages"] == {"stage1": 250, "stage2": 188, "stage3": 7}
-    assert storage["checkpoints_written"] == 445 + 4 and storage["checkpoints_kept"] == 4
+    # every 2,000 steps inside a stage: 250 + 188 + 7; 10 + 16 for publication; and the end of each stage and of fine-tuning
+    assert storage["checkpoints_inside_stages"] == {"stage1": 250 + 10, "stage2": 188 + 16, "stage3": 7}
+    assert storage["checkpoints_written"] == 471 + 4 and storage["checkpoints_kept"] == 4
     assert round(moxin7b["storage"]["checkpoint_bytes_with_working_copy"] / BILLION, 1) == 113.6
+
+
+def test_published_checkpoints_take_four_bytes_a_parameter_and_the_newest_are_as_many_as_the_recipe_keeps(tmp_path):
+    def storage(**changes) -> dict:
+        recipe = edited("fox1", lambda values: values["pretraining"].update(changes))
+        return make_plan(recipe, Assumptions("h100x64"), str(tmp_path))["storage"]
+
+    few, many = storage(publish_every_tokens=None, keep_checkpoints=2), storage(publish_every_tokens=10**11, keep_checkpoints=5)
+    parameters = 1_665_271_808
+    assert (few["checkpoints_published"], few["published_bytes"], few["checkpoints_written"]) == (0, 0, 449)
+    assert (many["checkpoints_published"], many["published_bytes"]) == (26, 26 * 4 * parameters)
+    # the third stage stands on the ends of two, keeps its newest and writes one more; fine-tuning on the ends of three, with two and one
+    assert few["checkpoints_at_peak"] == 6 and few["peak_bytes"] == 6 * 12 * parameters
+    assert many["checkpoints_at_peak"] == 8 and many["peak_bytes"] == 8 * 12 * parameters + 26 * 4 * parameters
+
+
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(1, 30), st.integers(1, 400))
+def test_a_plan_publishes_what_the_engine_publishes(first_steps, steps, batch, every):
+    from types import SimpleNamespace
+
+    from tasks.engine.job import Job
+    from tasks.planning.storage import published_steps
+
+    recipe = SimpleNamespace(pretraining=SimpleNamespace(publish_every_tokens=every))
+    stages = [{"steps": count, "tokens": count * batch, "batch_tokens": batch} for count in (first_steps, steps)]
+    job = Job.__new__(Job)
+    job.__dict__.update(publish_every_tokens=every, first_step=first_steps, first_token=first_steps * batch, tokens_per_step=batch)
+    assert published_steps(recipe, stages, 1) == [step for step in range(1, steps) if job.publishes(first_steps + step)]
+    tokens = [(first_steps + step) * batch for step in range(steps + 1)]
+    assert sum(map(job.publishes, range(first_steps + 1, first_steps + steps + 1))) == len(
+        {multiple for end in tokens[1:] if (multiple := end // every) > tokens[0] // every}
+    )
 
 
 def test_a_checkpoint_takes_the_bytes_that_the_engine_writes():
