@@ -43,6 +43,13 @@ def check_recipe(recipe: Recipe, profile_name: str, store_root: str) -> None:
     check_rewriting(recipe.curation, store_root)
 
 
+def check_without_data(recipe: Recipe, profile_name: str, store_root: str) -> None:
+    """Check what a workflow needs that reads no raw data and trains nothing; BadInput names the first fault."""
+    find_profile(profile_name)
+    check_evaluation(recipe.evaluation)
+    _check_store(store_root)
+
+
 def check_models(section: Curation) -> None:
     """Check that everything curation reads besides raw data is there; BadInput names what is missing."""
     for location, wanted_by in (

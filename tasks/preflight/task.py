@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from recipes.errors import BadInput
@@ -14,12 +15,23 @@ from tasks.runtime.tracking import start_parent
 
 @control_task()
 def start_run(recipe: Recipe, name: str, store: str) -> tuple[RunRef, RawSourcesRef, RawSourcesRef]:
-    """Check the whole recipe before anything is spent, pin the raw documents and conversations, and open the run.
-
-    An empty name means the recipe's; an empty store means REYNARD_STORE, or `runs/<name>/store`.
-    """
+    """Check the whole recipe before anything is spent, open the run, and pin the raw documents and conversations."""
     from tasks.preflight.check import check_recipe, pin_chats, pin_sources
 
+    run = _opened(recipe, name, store, check_recipe)
+    return run, _pinned(run, "raw-documents", *pin_sources(recipe.curation)), _pinned(run, "raw-conversations", *pin_chats(recipe))
+
+
+@control_task()
+def open_run(recipe: Recipe, name: str, store: str) -> RunRef:
+    """Open the run of a workflow that works on what the store has, and reads no raw data."""
+    from tasks.preflight.check import check_without_data
+
+    return _opened(recipe, name, store, check_without_data)
+
+
+def _opened(recipe: Recipe, name: str, store: str, check: Callable[[Recipe, str, str], None]) -> Run:
+    """Open a run: an empty name means the recipe's; an empty store means REYNARD_STORE, or `runs/<name>/store`."""
     begun = time.time()
     name = name or recipe.name
     runs = Path(os.environ.get("REYNARD_RUNS", "runs")).absolute()
@@ -31,7 +43,7 @@ def start_run(recipe: Recipe, name: str, store: str) -> tuple[RunRef, RawSources
         raise BadInput(
             "MLFLOW_TRACKING_URI holds a user or password, which would end up in logs: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
-    check_recipe(recipe, profile, root)
+    check(recipe, profile, root)
     folder.mkdir(parents=True, exist_ok=True)
     link_latest(runs, name)
     tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"
@@ -40,7 +52,7 @@ def start_run(recipe: Recipe, name: str, store: str) -> tuple[RunRef, RawSources
     parent = start_parent(tracking_uri, name, artifacts, tags)
     run = Run(name=name, folder=str(folder), store=root, profile=profile, tracking_uri=tracking_uri, tracking_run=parent, started=begun)
     print(f"run {name}: recipe {recipe.name}, {recipe.model.parameter_count():,} parameters, store {root}", flush=True)
-    return run, _pinned(run, "raw-documents", *pin_sources(recipe.curation)), _pinned(run, "raw-conversations", *pin_chats(recipe))
+    return run
 
 
 def _pinned(run: Run, name: str, marks: dict, places: dict) -> RawSources:

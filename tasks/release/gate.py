@@ -19,8 +19,8 @@ def clean_process_facts(folder: Path, probe: Path) -> JSON:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def judge(facts: JSON, parameters: int, is_chat: bool, files: list[str], scored: bool) -> list[JSON]:
-    """Return the checks as {name, passed, detail}."""
+def judge(facts: JSON, parameters: int, is_chat: bool, files: list[str], scored: bool | None) -> list[JSON]:
+    """Return the checks as {name, passed, detail}; `scored` is None where no scores are asked for."""
 
     def check(name: str, passed: bool, detail: str) -> JSON:
         return {"name": name, "passed": bool(passed), "detail": detail}
@@ -28,7 +28,7 @@ def judge(facts: JSON, parameters: int, is_chat: bool, files: list[str], scored:
     difference = facts["logit_difference"]
     agreed = all(len({number for number in ids if number is not None}) == 1 and None not in ids[:2] for ids in facts["ids"].values())
     lost = facts["missing_weights"] + facts["unexpected_weights"]
-    return [
+    checks = [
         check(
             "logits equal the trainer's",
             difference <= LOGIT_TOLERANCE,
@@ -57,5 +57,7 @@ def judge(facts: JSON, parameters: int, is_chat: bool, files: list[str], scored:
             any(f.endswith(".safetensors") for f in files) and not any(f.endswith((".bin", ".pt", ".pth", ".pkl")) for f in files),
             "no pickled weights",
         ),
-        check("evaluated", scored, "scores exist for these very weights" if scored else "no scores for these weights"),
     ]
+    if scored is not None:
+        checks.append(check("evaluated", scored, "scores exist for these very weights" if scored else "no scores for these weights"))
+    return checks

@@ -22,22 +22,30 @@ def release_identity(section: Release, recipe_name: str, which: str) -> JSON:
     return section.model_dump(mode="json") | {"recipe": recipe_name, "which": which}
 
 
+def prove(what: str, source: Path, folder: Path, template: str | None, scored: bool | None = None) -> tuple[JSON, list[JSON]]:
+    """Export a checkpoint's files and load them in a clean process; return its facts and the checks. BadInput lists those that failed."""
+    export(source, folder, template)
+    model = Model.model_validate_json((source / "model.json").read_bytes())
+    facts = clean_process_facts(folder, source / "probe.safetensors")
+    names = [path.name for path in folder.rglob("*") if path.is_file()]
+    checks = judge(facts, model.parameter_count(), template is not None, names, scored)
+    if failed := [f"{row['name']} ({row['detail']})" for row in checks if not row["passed"]]:
+        raise BadInput(f"{what} refused: {'; '.join(failed)}")
+    return facts, checks
+
+
 def make_release(
     section: Release, recipe_name: str, which: str, source: Path, folder: Path, store: Store, checkpoint: Checkpoint, scores: Scores
 ) -> JSON:
     """Export, check and describe; return the artifact's details. BadInput lists the checks that failed."""
     is_chat = which == "chat"
     template = TEMPLATES[json.loads((source / "template.json").read_text())["template"]] if is_chat else None
-    export(source, folder, template)
-    model = Model.model_validate_json((source / "model.json").read_bytes())
-    facts = clean_process_facts(folder, source / "probe.safetensors")
     made_from = [*ancestors(store, checkpoint), *(m for m in ancestors(store, scores) if m.kind == "scores")]
     own = next(m for m in made_from if m.kind == "scores")
     scored = own.identity["parents"].get("checkpoint") == checkpoint.digest
+    facts, checks = prove(f"release of {which}", source, folder, template, scored)
     names = [path.name for path in folder.rglob("*") if path.is_file()]
-    checks = judge(facts, model.parameter_count(), is_chat, names, scored)
-    if failed := [f"{row['name']} ({row['detail']})" for row in checks if not row["passed"]]:
-        raise BadInput(f"release of {which} refused: {'; '.join(failed)}")
+    model = Model.model_validate_json((source / "model.json").read_bytes())
     lineage = [[f"{m.name}@{m.version[:8]}", m.digest] for m in made_from]
     card = card_facts(section, recipe_name, which, model, checkpoint, made_from, own.details, checks, lineage)
     (folder / "README.md").write_text(model_card(card))

@@ -41,6 +41,7 @@ def test_each_fault_fails_its_own_check_alone(change, name):
 def test_pickled_weights_and_missing_scores_are_refused():
     assert failed(GOOD, files=[*FILES, "pytorch_model.bin"]) == ["safetensors only"]
     assert failed(GOOD, scored=False) == ["evaluated"]
+    assert "evaluated" not in [row["name"] for row in judge(GOOD, 1000, True, FILES, None)]
 
 
 def test_the_card_prints_numbers_and_nothing_that_differs_between_equal_runs():

@@ -1,0 +1,23 @@
+"""A checkpoint to an export artifact: a proven Hugging Face folder without a card, one for each checkpoint that is published."""
+
+from tasks.artifacts.handles import Checkpoint, Run
+from tasks.release.publish import prove
+from tasks.runtime.production import Production, Reader
+
+SECTION = {"form": "transformers"}
+
+
+def export_checkpoint(run: Run, checkpoint: Checkpoint) -> Production:
+    """Return the export of a checkpoint, found or made; BadInput says why it is refused."""
+    name = f"export-{checkpoint.name}"
+    with Production(run, "export", name, SECTION, {"checkpoint": checkpoint}, "tasks.release") as made:
+        if made.needed:
+            source = Reader.of(run, checkpoint).place("", made.scratch / "checkpoint")
+            folder = made.scratch / "model"
+            facts, checks = prove(f"export of {checkpoint.label}", source, folder, None)
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            for file in files:
+                made.copy_file(file, f"model/{file.relative_to(folder).as_posix()}")
+            counts = {"stage": checkpoint.stage, "steps": checkpoint.steps, "tokens": checkpoint.tokens, "parameters": facts["parameters"]}
+            made.seal(counts, {"checks": checks, "logit_difference": facts["logit_difference"]})
+    return made
