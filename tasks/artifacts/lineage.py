@@ -8,7 +8,7 @@ from tasks.artifacts.store import Store
 def ancestors(store: Store, made: Handle | Manifest) -> list[Manifest]:
     """Return the manifests of an artifact and all it came from, itself first, each once, nearest first.
 
-    Parents are looked for in this store, wherever it lay when they were recorded. OSError if one is not there.
+    Parents are looked for in this store, wherever it lay when they were recorded. FileNotFoundError if one is not there.
     """
     found: dict[str, Manifest] = {}
     pending = [made.uri if isinstance(made, Handle) else f"{made.kind}/{made.version}/manifest.json"]
@@ -18,7 +18,7 @@ def ancestors(store: Store, made: Handle | Manifest) -> list[Manifest]:
             continue
         manifest = read_manifest(store, folder)
         if manifest is None:
-            raise OSError(f"lineage is broken: {store.uri(folder)} is not there any more")
+            raise FileNotFoundError(f"lineage is broken: {store.uri(folder)} is not there any more")
         found[folder] = manifest
         pending += [parent["uri"] for parent in manifest.identity.get("parent_artifacts", {}).values()]
     return list(found.values())

@@ -9,8 +9,10 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import fsspec
 
@@ -42,7 +44,7 @@ class Store:
         elif not root.startswith("s3://"):
             raise BadInput(f"artifact store {root!r}: use a local folder or s3://bucket/prefix")
         else:
-            self.files = fsspec.filesystem("s3", use_listings_cache=False, **s3_options())
+            self.files = Answering(fsspec.filesystem("s3", use_listings_cache=False, **s3_options()))
 
     def uri(self, key: str) -> str:
         """Return the full address of a key."""
@@ -55,8 +57,13 @@ class Store:
         return uri[len(self.root) + 1 :]
 
     def exists(self, key: str) -> bool:
-        """Tell whether an object is there (folders do not count)."""
-        return Path(self.uri(key)).is_file() if self.is_local else self.files.isfile(self.uri(key))
+        """Tell whether an object is there (folders do not count); OSError if the store does not answer."""
+        if self.is_local:
+            return Path(self.uri(key)).is_file()
+        try:
+            return self.files.info(self.uri(key))["type"] == "file"
+        except FileNotFoundError:
+            return False
 
     def read(self, key: str) -> bytes:
         """Return an object's bytes; FileNotFoundError if it is not there."""
@@ -145,6 +152,26 @@ class Store:
                 raise OSError(f"{self.uri(key)} holds bytes with sha256 {found}, its manifest says {sha256}: the object is damaged")
             os.replace(scratch, target)
         return target
+
+
+class Answering:
+    """A filesystem elsewhere whose every failure is an OSError: also, unlike in fsspec, that of a server which is not there."""
+
+    def __init__(self, files: fsspec.AbstractFileSystem) -> None:
+        self.files = files
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        call = getattr(self.files, name)
+
+        def told(*arguments: object, **options: object) -> object:
+            try:
+                return call(*arguments, **options)
+            except OSError:
+                raise
+            except Exception as error:
+                raise OSError(f"{type(error).__name__}: {error}") from error
+
+        return told
 
 
 _seen: set[tuple[str, int, int, str]] = set()

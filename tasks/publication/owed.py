@@ -43,7 +43,7 @@ def checkpoints_of(recipe: Recipe, store: Store, say: Callable[[str], None]) -> 
             continue
         try:
             every = ancestors(store, manifest)
-        except OSError as error:  # made from what somebody has removed since: there is nothing to score it on
+        except FileNotFoundError as error:  # made from what somebody has removed since: there is nothing to score it on
             say(f"! {manifest.name}@{manifest.version[:8]} is left out: {error}")
             continue
         if all(is_of(recipe, stages, one) for one in every):

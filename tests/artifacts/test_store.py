@@ -6,7 +6,7 @@ import pytest
 
 from recipes.errors import BadInput
 from tasks.artifacts.manifest import FileEntry, Manifest, content_digest, digest_of, read_manifest, write_manifest
-from tasks.artifacts.store import Store, sha256_bytes
+from tasks.artifacts.store import Answering, Store, sha256_bytes
 
 
 def seal(store: Store, folder: str = "documents/1") -> Manifest:
@@ -70,3 +70,32 @@ def test_a_local_file_changed_after_sealing_is_refused_when_it_is_read(tmp_path:
     (tmp_path / "documents/1/a.txt").write_bytes(b"jello")
     with pytest.raises(OSError, match="the file was changed or damaged"):
         store.local_copy("documents/1/a.txt", entry.sha256, tmp_path / "cache")
+
+
+def test_a_server_that_is_not_there_is_an_os_error_and_no_object_that_is_missing():
+    from botocore.exceptions import EndpointConnectionError
+
+    class Silent:
+        def __getattr__(self, name: str):
+            def call(*arguments, **options):
+                raise EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
+
+            return call
+
+    store = Store("s3://bucket/prefix")
+    store.files = Answering(Silent())
+    for ask in (store.exists, store.read, store.list, store.delete, lambda key: read_manifest(store, key)):
+        with pytest.raises(OSError, match=r"EndpointConnectionError: Could not connect"):
+            ask("documents/1")
+
+
+def test_an_object_that_is_missing_elsewhere_does_not_exist_and_a_folder_is_none():
+    class Elsewhere:
+        def info(self, uri: str) -> dict:
+            if uri.endswith("gone"):
+                raise FileNotFoundError(uri)
+            return {"type": "directory" if uri.endswith("folder") else "file"}
+
+    store = Store("s3://bucket/prefix")
+    store.files = Answering(Elsewhere())
+    assert [store.exists(key) for key in ("gone", "folder", "file")] == [False, False, True]
