@@ -30,6 +30,10 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+class Damaged(OSError):
+    """Bytes in a store are not those that were sealed: reading them again does not help."""
+
+
 FETCHED = Path(tempfile.gettempdir()) / "reynard-fetched"  # verified local copies of remote objects, named by their sha256
 
 
@@ -149,7 +153,7 @@ class Store:
             self.files.get_file(self.uri(key), str(scratch))
             if (found := sha256_file(scratch)) != sha256:
                 scratch.unlink()
-                raise OSError(f"{self.uri(key)} holds bytes with sha256 {found}, its manifest says {sha256}: the object is damaged")
+                raise Damaged(f"{self.uri(key)} holds bytes with sha256 {found}, its manifest says {sha256}: the object is damaged")
             os.replace(scratch, target)
         return target
 
@@ -183,7 +187,7 @@ def _verified(path: Path, sha256: str) -> Path:
     mark = (str(path), state.st_mtime_ns, state.st_size, sha256)
     if mark not in _seen:
         if (found := sha256_file(path)) != sha256:
-            raise OSError(f"{path} holds bytes with sha256 {found}, its manifest says {sha256}: the file was changed or damaged")
+            raise Damaged(f"{path} holds bytes with sha256 {found}, its manifest says {sha256}: the file was changed or damaged")
         _seen.add(mark)
     return path
 

@@ -21,7 +21,7 @@ import xxhash
 
 from tasks.artifacts.documents import read_lines
 from tasks.artifacts.manifest import JSON
-from tasks.artifacts.store import open_store, sha256_bytes
+from tasks.artifacts.store import Damaged, open_store, sha256_bytes
 
 STREAMS = "streams.jsonl.zst"
 BLOCK_TOKENS = 1 << 16
@@ -134,7 +134,7 @@ class _Blocks:
         key = f"{self.stream.folder}/{shard:05d}.blocks"
         data = self.store.read(key)
         if bytes.fromhex(sha256_bytes(data)) != self.stream.blocks_sha256[shard].tobytes():
-            raise OSError(f"{self.store.uri(key)} was changed or damaged since it was sealed: tokenize again")
+            raise Damaged(f"{self.store.uri(key)} was changed or damaged since it was sealed: tokenize again")
         return data
 
     def _fetch(self, place: tuple[int, int]) -> np.ndarray:
@@ -143,7 +143,7 @@ class _Blocks:
         size = int(self.stream.ends[shard]) - self.stream.begin(shard)
         data = self.store.read_range(key, block * BLOCK_TOKENS * kind.itemsize, min((block + 1) * BLOCK_TOKENS, size) * kind.itemsize)
         if xxhash.xxh3_64_digest(data) != self.hashes[shard][8 * block : 8 * block + 8]:
-            raise OSError(
+            raise Damaged(
                 f"{self.store.uri(key)} holds other tokens in block {block} than were sealed: it was changed or damaged, tokenize again"
             )
         return np.frombuffer(data, dtype=kind)

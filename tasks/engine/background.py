@@ -5,22 +5,27 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
+from tasks.artifacts.store import Damaged
 from tasks.engine.journal import FLUSH_SECONDS, JournalWriter, Row
 
+T = TypeVar("T")
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds between attempts
 GIVE_UP_SECONDS = 1800.0
 
 
-def persist(action: Callable[[], object]) -> None:
-    """Do what may fail because the store does not answer (OSError) until it succeeds; the last error is raised after half an hour."""
+def persist(action: Callable[[], T]) -> T:
+    """Do what may fail because the store does not answer (OSError) until it succeeds; the last error is raised after half an hour.
+
+    Damaged bytes are raised at once.
+    """
     begun, wait = time.monotonic(), FIRST_WAIT
     while True:
         try:
-            action()
-            return
-        except OSError:
-            if time.monotonic() - begun > GIVE_UP_SECONDS:
+            return action()
+        except OSError as error:
+            if isinstance(error, Damaged) or time.monotonic() - begun > GIVE_UP_SECONDS:
                 raise
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)

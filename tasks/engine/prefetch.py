@@ -4,11 +4,13 @@ import contextlib
 import queue
 import threading
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from types import TracebackType
 from typing import NamedTuple
 
 from tasks.artifacts.token_streams import targets_hash
+from tasks.engine.background import persist
 from tasks.engine.job import Batches
 from tasks.model.decoder import Group
 
@@ -24,7 +26,7 @@ class MicroBatch(NamedTuple):
 
 
 class Prefetch:
-    """Loads the micro-batches of steps in order. What loading raises is raised by `take`."""
+    """Loads the micro-batches of steps in order. A store that does not answer is waited for; what else loading raises is raised by `take`."""
 
     def __init__(self, batches: Batches, steps: Sequence[int], parts: list[list[int]], pinned: bool) -> None:
         """Load the `parts` (units of a micro-batch) of every one of the steps; `pinned` memory is copied to a GPU without waiting."""
@@ -43,7 +45,7 @@ class Prefetch:
     def _load_all(self) -> None:
         try:
             for step, units in product(self.steps, self.parts):
-                groups = self.batches.load(step, units)
+                groups = persist(partial(self.batches.load, step, units))
                 targets = targets_hash(row[row != NOT_A_TARGET].numpy() for group in groups for row in group.labels)
                 self._put(MicroBatch([self._pin(group) for group in groups], targets))
                 if self.ended.is_set():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.artifacts.store import Store
+from tasks.artifacts.store import Damaged, Store
 from tasks.artifacts.tensors import divide, shard_name
 from tasks.engine import background
 from tasks.engine.background import BackgroundJournal, Beside, Worker, persist
@@ -103,3 +103,15 @@ def test_tensors_are_divided_evenly_completely_and_the_same_everywhere():
         "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors",
     )
+
+
+def test_damaged_bytes_are_not_read_again():
+    tries = []
+
+    def read():
+        tries.append(1)
+        raise Damaged("other bytes than were sealed")
+
+    with pytest.raises(Damaged):
+        persist(read)
+    assert len(tries) == 1
