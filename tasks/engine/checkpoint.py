@@ -1,10 +1,10 @@
 """A DeepSpeed engine's state to safetensors in the store and back, whatever the world size and the ZeRO stage.
 
-The parameters are divided among the workers by size. Each writes its own: `model-<n>-of-<m>.safetensors` (weights in float32 under
+Every parameter belongs to the worker that holds most of its state. Each writes its own: `model-<n>-of-<m>.safetensors` (weights in float32 under
 `transformers`' names) and `optimizer-<n>-of-<m>.safetensors` (AdamW's moments); rank 0 adds `state.json` (steps done, and updates made in them)
 and `probe.safetensors` (ids and the trainer's own logits, against which exports are proved). Nothing is pickled.
 
-Training stands still only while the state is gathered and copied to the host. A thread of each worker writes, hashes and uploads;
+Training stands still only while the state is copied to the host (`snapshot.py`). A thread of each worker writes, hashes and uploads;
 rank 0's waits for the list of every other worker's files and seals the checkpoint. At most one is on its way.
 """
 
@@ -14,57 +14,38 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 import torch
-from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state, safe_set_full_fp32_param, safe_set_full_optimizer_state
+from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 from safetensors.torch import save_file
-from torch import Tensor, distributed
+from torch import Tensor
 
 from tasks.artifacts.manifest import FileEntry, Manifest, content_digest, read_manifest, write_manifest
 from tasks.artifacts.store import Store, sha256_file
-from tasks.artifacts.tensors import divide, read_tensors, shard_name
+from tasks.artifacts.tensors import read_tensors
 from tasks.engine.background import Worker, persist
+from tasks.engine.journal import Row
+from tasks.engine.snapshot import MOMENTS, Files, Snapshot, trainable
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
 PROBE_TOKENS = 48
 PART_SECONDS = 1800.0  # that rank 0 waits for the files of the others
 POLL_SECONDS = 0.2
 
-Files = dict[str, dict[str, Tensor]]  # by name, the tensors of a file
 
-
-def trainable(engine) -> list[tuple[str, torch.nn.Parameter]]:
-    """Return the model's parameters by name, in a fixed order."""
-    return sorted(engine.module.named_parameters())
-
-
-def full_shape(parameter: torch.nn.Parameter) -> torch.Size:
-    """Return a parameter's shape, though a part of it may be elsewhere (ZeRO-3)."""
-    return getattr(parameter, "ds_shape", parameter.shape)
-
-
-def snapshot(engine, probe_ids: Tensor) -> Files:
-    """Gather the state and copy this worker's part of it to the host; every rank must call it."""
-    rank, world = distributed.get_rank(), distributed.get_world_size()
-    owner = divide({name: full_shape(parameter).numel() for name, parameter in trainable(engine)}, world)
-    weights: dict[str, Tensor] = {}
-    moments: dict[str, Tensor] = {}
-    for name, parameter in trainable(engine):
-        whole = [safe_get_full_fp32_param(parameter), *(safe_get_full_optimizer_state(parameter, moment) for moment in MOMENTS)]
-        if owner[name] == rank:
-            weights[name], *own = (tensor.detach().to("cpu", copy=True).contiguous() for tensor in whole)
-            moments |= {f"{moment}/{name}": tensor for moment, tensor in zip(MOMENTS, own, strict=True)}
-    files = {shard_name("model", rank, world): weights, shard_name("optimizer", rank, world): moments}
+def probe(engine, ids: Tensor) -> dict[str, Tensor]:
+    """Return a probe's ids and the trainer's logits for them."""
     with torch.no_grad():
-        logits = engine.module.logits(probe_ids.to(engine.device)).float().cpu()
-    return files | ({"probe.safetensors": {"ids": probe_ids.contiguous(), "logits": logits.contiguous()}} if rank == 0 else {})
+        logits = engine.module.logits(ids.to(engine.device)).float().cpu()
+    return {"ids": ids.contiguous(), "logits": logits.contiguous()}
 
 
 @dataclass
 class Saver:
     """Saves a job's checkpoints. `attempt` is the same in all workers and in no other attempt: lists of files are told apart by it."""
 
+    engine: Any
     store: Store
     working: str
     attempt: int
@@ -72,30 +53,37 @@ class Saver:
     stays: Callable[[int], bool]  # tells of the steps whose checkpoints are kept besides, until somebody takes them
     worker: Worker = field(default_factory=Worker)
     entries: list[FileEntry] = field(default_factory=list)  # rank 0: the files of the last checkpoint
+    news: list[Row] = field(default_factory=list)  # rank 0: size and time of sealed checkpoints, until they are told
 
-    def save(self, engine, folder: str, optimizer_steps: int, probe_ids: Tensor, before_seal: Callable[[], None] | None = None) -> float:
+    def __post_init__(self) -> None:
+        self.snapshot = Snapshot(self.engine)
+
+    def save(self, folder: str, optimizer_steps: int, probe_ids: Tensor, before_seal: Callable[[], None] | None = None) -> float:
         """Begin to save into a folder of the store; returns the seconds that training stood still. Every rank must call it.
 
         With `before_seal` rank 0 calls it, then seals the checkpoint as one inside a stage; else the files are only listed.
         Raises what kept the checkpoint before from being saved.
         """
-        begun = time.monotonic()
+        begun, started = time.monotonic(), time.time()
         self.worker.wait()
-        files = snapshot(engine, probe_ids)
-        rank, world = distributed.get_rank(), distributed.get_world_size()
-        updates = updates_made(engine)
-        self.worker.start(lambda: self._write(files, folder, optimizer_steps, updates, rank, world, before_seal))
+        files = self.snapshot.take()
+        if self.snapshot.rank == 0:
+            files |= {"probe.safetensors": probe(self.engine, probe_ids)}
+        updates = updates_made(self.engine)
+        self.worker.start(lambda: self._write(files, folder, optimizer_steps, updates, started, before_seal))
         return time.monotonic() - begun
+
+    def told(self) -> Row:
+        """Return size and time of a checkpoint that was sealed since the last call, for the journal."""
+        return self.news.pop() if self.news else {}
 
     def wait(self) -> list[FileEntry]:
         """Wait until the last checkpoint is saved; return its files on rank 0."""
         self.worker.wait()
         return self.entries
 
-    def _write(
-        self, files: Files, folder: str, steps: int, updates: int, rank: int, world: int, before_seal: Callable[[], None] | None
-    ) -> None:
-        entries = []
+    def _write(self, files: Files, folder: str, steps: int, updates: int, started: float, before_seal: Callable[[], None] | None) -> None:
+        entries, rank = [], self.snapshot.rank
         with tempfile.TemporaryDirectory() as scratch:
             for name, tensors in files.items():
                 save_file(tensors, Path(scratch) / name, metadata={"format": "pt"})
@@ -107,10 +95,12 @@ class Saver:
         part = f"{self.working}/parts/{self.attempt}-{steps}-"
         persist(lambda: self.store.write(f"{part}{rank:05d}.json", orjson.dumps([entry.model_dump() for entry in entries])))
         if rank == 0:
-            self.entries = self._collect(part, world)
+            self.entries = self._collect(part, self.snapshot.world)
             if before_seal is not None:
                 before_seal()
-                persist(lambda: seal(self.store, self.working, folder, steps, self.entries))
+                persist(lambda: seal(self.store, self.working, folder, steps, self.entries, started))
+                size = sum(entry.bytes for entry in self.entries)
+                self.news.append({"checkpoint_bytes": size, "checkpoint_seconds": time.time() - started})
                 persist(self._forget)
 
     def _collect(self, part: str, world: int) -> list[FileEntry]:
@@ -137,12 +127,12 @@ def step_folder(working: str, optimizer_steps: int) -> str:
     return f"{working}/step-{optimizer_steps:010d}"
 
 
-def seal(store: Store, working: str, folder: str, optimizer_steps: int, files: list[FileEntry]) -> None:
-    """Write the manifest of a checkpoint inside a stage, and `_SUCCESS` last."""
+def seal(store: Store, working: str, folder: str, optimizer_steps: int, files: list[FileEntry], begun: float) -> None:
+    """Write the manifest of a checkpoint inside a stage, begun at a time, and `_SUCCESS` last."""
     counts = {"optimizer_steps": optimizer_steps}
     write_manifest(store, folder, Manifest(
         kind="unfinished", name=working, version=str(optimizer_steps), digest=content_digest("unfinished", files, counts), identity={},
-        files=files, counts=counts, details={}, recorded={}, records=[]))  # fmt: skip
+        files=files, counts=counts, details={}, recorded={"begun": begun, "sealed": time.time()}, records=[]))  # fmt: skip
 
 
 def sealed_steps(store: Store, working: str) -> list[int]:

@@ -63,7 +63,7 @@ class Worker:
         self.done = restore_newest(self.engine, job)
         self.probe_ids = job.batches.load(0, [0])[0].ids[:1, : checkpoint.PROBE_TOKENS]
         self.saver = checkpoint.Saver(
-            self.store, job.working_folder, attempt_number(self.engine.device), job.keep_checkpoints, job.publishes
+            self.engine, self.store, job.working_folder, attempt_number(self.engine.device), job.keep_checkpoints, job.publishes
         )
         self.journal = BackgroundJournal(JournalWriter(self.store, job.working_folder))
         self.notices = Notices(self.store, job.working_folder, self.rank)
@@ -136,6 +136,7 @@ class Worker:
             "tokens_per_second": job.tokens_per_step / seconds, "data_wait_seconds": waited, "checkpoint_stall_seconds": self.stalled,
             "memory_bytes": memory_in_use(), "targets": f"{hashes & HASH_MASK:016x}",
         }  # fmt: skip
+        row |= self.saver.told()
         if self.flops_share:
             row["mfu"] = job.tokens_per_step / seconds * self.flops_share
         self.stalled = 0.0
@@ -150,7 +151,7 @@ class Worker:
     def save(self, number: int) -> None:
         """Begin to save a checkpoint; it is sealed after the journal has its steps, so that it never covers steps that are not there."""
         folder = checkpoint.step_folder(self.job.working_folder, number)
-        self.stalled = self.saver.save(self.engine, folder, number, self.probe_ids, self.journal.flush)
+        self.stalled = self.saver.save(folder, number, self.probe_ids, self.journal.flush)
         self.since_checkpoint = []
 
     def go_on(self, anomaly: Anomaly, row: Row) -> bool:
@@ -184,7 +185,7 @@ class Worker:
 def finish(worker: Worker) -> None:
     """Save the stage's final state and leave the list of its files where the driver finds it."""
     job, saver = worker.job, worker.saver
-    saver.save(worker.engine, job.final_folder, job.first_step + job.batches.steps, worker.probe_ids)
+    saver.save(job.final_folder, job.first_step + job.batches.steps, worker.probe_ids)
     files = saver.wait()
     if worker.rank == 0:
         worker.journal.flush()
