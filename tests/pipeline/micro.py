@@ -8,7 +8,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def micro_recipe(folder: Path, **sft_changes) -> Path:
+def micro_recipe(folder: Path, publish_every_tokens: int | None = None, **sft_changes) -> Path:
     """Write the recipe into a folder and return its path. Its sources are files of the project and of the standard library."""
     recipe = copy.deepcopy(yaml.safe_load((ROOT / "recipes" / "tiny.yaml").read_text()))
     recipe["name"] = "micro"
@@ -28,6 +28,7 @@ def micro_recipe(folder: Path, **sft_changes) -> Path:
             {"source": "python_library", "weight": 0.5, "chunk_tokens": chunk, "max_epochs": 4.0},
             {"source": "python_topics", "weight": 0.5, "chunk_tokens": 64, "max_epochs": 4.0},
         ]
+    recipe["pretraining"]["publish_every_tokens"] = publish_every_tokens
     recipe["pretraining"]["schedule"] |= {"warmup_steps": 2, "decay_temperature_steps": 12.0}
     recipe["sft"]["sources"][0]["location"] = "stdlib:json/*.py stdlib:[a-c]*.py"
     recipe["sft"] |= {"epochs": 0.3, "batch_conversations": 8} | sft_changes

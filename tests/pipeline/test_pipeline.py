@@ -4,29 +4,37 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from recipes.load import load_recipe
-from tasks.artifacts.manifest import read_manifest
+from tasks.artifacts.manifest import read_manifest, sealed
 from tasks.artifacts.store import Store
-from tasks.drill.drill import VICTIMS, open_drill, outcome
+from tasks.drill.drill import VICTIMS, Drill, open_drill, outcome
 from tasks.drill.task import run_draws
 from tests.pipeline.micro import ROOT, micro_recipe
 
 pytestmark = pytest.mark.slow
+PUBLISHING = 25_000  # tokens: inside the second stage, after step 37, and the third, after step 61
 
 
 def run(recipe: Path, runs: Path, **variables: str) -> tuple[str, dict]:
     """Run the pipeline as a user does; return what it printed and its summary."""
+    printed = reynard("pipeline", recipe, runs, **variables)
+    return printed, json.loads((runs / "latest" / "summary.json").read_text())
+
+
+def reynard(workflow: str, recipe: Path, runs: Path, **variables: str) -> str:
+    """Run a workflow as a user does; return what it printed."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MLFLOW_", "REYNARD_"))}
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("reynard")), "run", str(recipe)], cwd=ROOT, capture_output=True, text=True,
+        [str(Path(sys.executable).with_name("reynard")), "run", str(recipe), "--workflow", workflow], cwd=ROOT, capture_output=True, text=True,
         env=clean | {"REYNARD_RUNS": str(runs)} | variables,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr, json.loads((runs / "latest" / "summary.json").read_text())
+    return done.stdout + done.stderr
 
 
 def made(printed: str) -> set[str]:
@@ -123,29 +131,59 @@ def test_a_second_run_makes_nothing_and_an_edited_sft_section_redoes_sft_and_wha
     assert edited["digests"]["stage3"] == summary["digests"]["stage3"] and edited["digests"]["sft"] != summary["digests"]["sft"]
 
 
-def test_killed_seven_times_on_s3_with_an_mlflow_server_it_gives_the_same_digests(first, tmp_path: Path):
-    """The drill with every victim in one draw, against the run on disk that nothing disturbed; then the rest of the chain."""
-    recipe = micro_recipe(tmp_path)
-    with open_drill(load_recipe(recipe), tmp_path / "drill", kills=len(VICTIMS)) as drill:
+@pytest.fixture(scope="module")
+def killed(first, tmp_path_factory) -> Iterator[tuple[Path, Drill, dict]]:
+    """The drill with every victim in one draw, against the run on disk that nothing disturbed; this one publishes checkpoints besides."""
+    folder = tmp_path_factory.mktemp("killed")
+    with open_drill(load_recipe(micro_recipe(folder, PUBLISHING)), folder / "drill", kills=len(VICTIMS)) as drill:
         drill.baseline = outcome(Store(str(first[0] / "runs/micro/store")), drill.recipe)
         (row,) = run_draws(drill, 1, seed=0)
-        assert row["equal"] and [kill["victim"] for kill in row["kills"]] == list(VICTIMS), row
-        assert row["attempts"] >= 4, "head, driver and driver-term each end a driver"
-        variables = drill.services.variables
-        printed, summary = run(recipe, tmp_path / "runs", **variables)
-        assert not {"documents", "tokens", "stage1", "stage2", "stage3"} & made(printed)
-        assert summary["locations"]["store"] == variables["REYNARD_STORE"] and not (tmp_path / "runs/micro/store").exists()
-        assert summary["digests"] == first[2]["digests"]
-        assert (tmp_path / "runs/micro/release/chat/model.safetensors").is_file()
-        from mlflow.tracking import MlflowClient
+        yield folder, drill, row
 
-        client = MlflowClient(tracking_uri=variables["MLFLOW_TRACKING_URI"])
-        assert client.get_run(summary["locations"]["mlflow_run"]).info.status == "FINISHED"
-        assert len(client.search_model_versions("name = 'Reynard-tiny-chat'")) == 1
-        assert_equals_journal(client, drill.store, {stage.name for stage in drill.recipe.pretraining.stages})
-        secrets = [variables["AWS_SECRET_ACCESS_KEY"], variables["AWS_ACCESS_KEY_ID"]]
-        places = [*(tmp_path / "runs").rglob("*"), *(tmp_path / "drill").glob("*.log"), *(tmp_path / "drill/runs").rglob("*")]
-        assert not [secret for secret in secrets for path in places if path.is_file() and secret.encode() in path.read_bytes()]
+
+@pytest.mark.timeout(1800)
+def test_killed_seven_times_on_s3_with_an_mlflow_server_it_gives_the_same_digests(first, killed):
+    """Whoever publishes checkpoints and whoever does not; then the rest of the chain."""
+    folder, drill, row = killed
+    assert row["equal"] and [kill["victim"] for kill in row["kills"]] == list(VICTIMS), row
+    assert row["attempts"] >= 4, "head, driver and driver-term each end a driver"
+    variables = drill.services.variables
+    printed, summary = run(folder / "micro.yaml", folder / "runs", **variables)
+    assert not {"documents", "tokens", "stage1", "stage2", "stage3"} & made(printed)
+    assert summary["locations"]["store"] == variables["REYNARD_STORE"] and not (folder / "runs/micro/store").exists()
+    assert summary["digests"] == first[2]["digests"]
+    assert (folder / "runs/micro/release/chat/model.safetensors").is_file()
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=variables["MLFLOW_TRACKING_URI"])
+    assert client.get_run(summary["locations"]["mlflow_run"]).info.status == "FINISHED"
+    assert len(client.search_model_versions("name = 'Reynard-tiny-chat'")) == 1
+    assert_equals_journal(client, drill.store, {stage.name for stage in drill.recipe.pretraining.stages})
+    secrets = [variables["AWS_SECRET_ACCESS_KEY"], variables["AWS_ACCESS_KEY_ID"]]
+    places = [*(folder / "runs").rglob("*"), *(folder / "drill").glob("*.log"), *(folder / "drill/runs").rglob("*")]
+    assert not [secret for secret in secrets for path in places if path.is_file() and secret.encode() in path.read_bytes()]
+
+
+def test_what_checkpoints_owe_is_made_from_the_store_alone_and_once(killed):
+    folder, drill, _ = killed
+    published = {"stage2-step37-tokens25K", "stage3-step61-tokens50K"}
+    assert {manifest.name for manifest in sealed(drill.store, "published")} == published
+    ends = {"stage1", "stage2", "stage3"}
+
+    def settle() -> str:
+        return reynard("checkpoints", folder / "micro.yaml", folder / "runs", **drill.services.variables)
+
+    scored = {manifest.name for manifest in sealed(drill.store, "scores")}
+    printed = settle()
+    wanted = {f"scores-{name}" for name in ends - {"stage3"} | published} | {"scores-base"}
+    assert made(printed) == {f"export-{name}" for name in ends | published} | wanted - scored  # the pipeline scored the base model
+    assert printed.count("exported, logits differ by at most ") == 5
+    assert "5 checkpoints of micro, all exported and scored" in printed
+    (lost,) = [manifest for manifest in sealed(drill.store, "scores") if manifest.name == "scores-stage2-step37-tokens25K"]
+    drill.store.delete(f"scores/{lost.version}")
+    assert made(settle()) == {lost.name}
+    again = read_manifest(drill.store, f"scores/{lost.version}")
+    assert again is not None and again.digest == lost.digest
 
 
 def assert_equals_journal(client, store: Store, stages: set[str]) -> None:
