@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import orjson
 import torch
+from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
+from deepspeed.runtime.utils import get_global_norm_of_tensors
 from deepspeed.utils import safe_get_full_grad
 from torch import distributed
 
@@ -68,18 +70,39 @@ class Detector:
 
 def gradient_norm(engine) -> float:
     """Return the norm of the gradients that the engine has summed, before it takes its step from them; -1 or inf if it is no number."""
-    return float(engine.optimizer.scaled_global_norm())
+    optimizer = engine.optimizer
+    if not isinstance(optimizer, BF16_Optimizer):
+        return float(optimizer.scaled_global_norm())
+    gradients, _ = optimizer.get_grads_for_norm()
+    return float(get_global_norm_of_tensors(input_tensors=gradients, mpu=None, norm_type=2))
 
 
 def drop_update(engine) -> None:
     """End the step without an update: DeepSpeed's own path for gradients that overflow. Moments and weights stay as they are."""
     optimizer = engine.optimizer
+    if isinstance(optimizer, BF16_Optimizer):
+        return drop_low_precision_update(engine)
     checked, check = optimizer.check_grad_overflow, optimizer.check_overflow
     optimizer.check_grad_overflow, optimizer.check_overflow = True, lambda **_: setattr(optimizer, "overflow", True)
     try:
         engine.step()
     finally:
         optimizer.check_grad_overflow, optimizer.check_overflow = checked, check
+
+
+def drop_low_precision_update(engine) -> None:
+    """Do the same for DeepSpeed's optimizer of ZeRO 1 in bfloat16, which overflows only where the norm is no number."""
+    optimizer, step = engine.optimizer, engine.optimizer.step
+
+    def skip(*_: object, **__: object) -> None:
+        optimizer.overflow = True
+        optimizer.zero_grad()
+
+    optimizer.step = skip
+    try:
+        engine.step()
+    finally:
+        optimizer.step = step
 
 
 class Reporter:

@@ -197,7 +197,7 @@ def recall(store: Store, job: Job) -> list[Row]:
     """Return the journal's rows of earlier attempts, the same on all workers."""
     told: list = [None]
     if distributed.get_rank() == 0:
-        persist(lambda: told.__setitem__(0, merged_rows(store, job.working_folder)))
+        told[0] = persist(lambda: merged_rows(store, job.working_folder))
     distributed.broadcast_object_list(told, 0)
     return told[0]
 
