@@ -289,6 +289,8 @@ def test_a_spike_takes_training_back_to_the_newest_checkpoint_and_on_behind_its_
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_a_job_in_words_if_the_recipe_only_logs(tmp_path: Path):
     steep = OPTIMIZER.model_copy(update={"peak_learning_rate": 1e30})
-    with pytest.raises(RuntimeError, match=r"loss of step 2 is .*, its gradients' norm (inf|nan): .*set anomalies.policy to .*; see .*/anomalies"):
+    with pytest.raises(
+        RuntimeError, match=r"loss of step 2 is .*, its gradients' norm (inf|nan): .*set anomalies.policy to .*; see .*/anomalies"
+    ):
         train(tmp_path, 1, replace(job(tmp_path, "run", batches(STEPS, 0)), optimizer=steep))
     assert [row["step"] for row in every_row(tmp_path, "run")] == [1]
