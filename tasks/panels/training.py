@@ -1,6 +1,7 @@
 """Checkpoint manifests and journals to the panel that shows how training went: loss, learning rate, gradients, mixture."""
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from tasks.artifacts.manifest import Manifest
@@ -29,7 +30,7 @@ def training(stages: Sequence[tuple[Manifest, Rows]]) -> str:
     loss = line_chart([Series("", [(row["step"], row.get("loss")) for row in rows])], "Loss over steps", "step", marked(boundaries, rows))
     return panel(
         title, lead(stages, rows),
-        figure("Loss over steps", loss, " ".join([LOSS_NOTE, *mark_notes(rows)])),
+        figure("Loss over steps", loss, " ".join([LOSS_NOTE, *mark_notes(rows), *checkpoint_note(rows)])),
         multiples(small), mixture(stages, names), stage_table(stages, names),
     )  # fmt: skip
 
@@ -79,6 +80,18 @@ def mark_notes(rows: Rows) -> list[str]:
             more = f" and {count(len(steps) - MARKS_SHOWN)} more" if len(steps) > MARKS_SHOWN else ""
             notes.append(f"{said}: {', '.join(count(step) for step in steps[:MARKS_SHOWN])}{more}.")
     return notes
+
+
+def checkpoint_note(rows: Rows) -> list[str]:
+    """Say what checkpoints inside stages took: their size, how long training stood still, and when they were sealed."""
+    sizes, seconds = (finite(row.get(key) for row in rows) for key in ("checkpoint_bytes", "checkpoint_seconds"))
+    stalls = [stall for stall in finite(row.get("checkpoint_stall_seconds") for row in rows) if stall > 0]
+    if not (sizes and seconds and stalls):
+        return []
+    return [
+        f"Checkpoints: {count(len(sizes))}, the largest {max(sizes) / 1e6:,.1f} MB; training stood still for {median(stalls):.3f} s "
+        f"(median), and they were sealed within {median(seconds):.1f} s."
+    ]
 
 
 def small_chart(rows: Rows, key: str, label: str, boundaries: Sequence[tuple[float, str]]) -> str:

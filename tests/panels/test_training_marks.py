@@ -30,3 +30,13 @@ def test_of_very_many_skipped_steps_the_first_are_named_and_the_others_counted()
     manifest, rows = made_up.stage("stage1", 0, 100, 5.0, 3.0, {"plays": 20_000})
     fragment = training([(manifest, [row | {"skipped": True} for row in rows])])
     assert f" and {len(rows) - MARKS_SHOWN} more." in fragment
+
+
+def test_size_stall_and_time_of_checkpoints_are_told():
+    manifest, rows = made_up.stage("stage1", 0, 50, 5.0, 3.0, {"plays": 20_000})
+    saved = {"checkpoint_stall_seconds": 0.125, "checkpoint_bytes": 412_000_000, "checkpoint_seconds": 2.5}
+    rows = [row | ({"checkpoint_stall_seconds": 0.0} if row["step"] % 10 else saved) for row in rows]
+    assert (
+        "Checkpoints: 5, the largest 412.0 MB; training stood still for 0.125 s (median), and they were sealed within 2.5 s."
+        in training([(manifest, rows)])
+    )
