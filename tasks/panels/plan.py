@@ -21,6 +21,7 @@ from tasks.panels.plan_words import (
     storage_lines,
     terabytes,
     totals_sentence,
+    traffic_lead,
 )  # fmt: skip
 
 CONSIDERED = ("weights", "gradients", "optimizer", "activations", "logits")
@@ -40,7 +41,7 @@ def plan_page(plan: JSON) -> str:
 
 def plan_panels(plan: JSON) -> list[str]:
     """Write a plan as panels."""
-    made = [warnings(plan), stages(plan), learning_rate(plan), sources(plan), memory(plan), storage(plan), artifacts(plan)]
+    made = [warnings(plan), stages(plan), learning_rate(plan), sources(plan), memory(plan), traffic(plan), storage(plan), artifacts(plan)]
     return [part for part in made if part]
 
 
@@ -172,6 +173,27 @@ def memory(plan: JSON) -> str:
         chart = figure(f"Memory of a GPU at {now:,} tokens", drawn, "", legend(list(CONSIDERED)))
     lead = "What training keeps on each GPU; the last columns are sums with activations and logits at so many tokens at once."
     return panel("GPU memory", lead, table("Memory in GB", head, rows), chart, listed(memory_notes(plan)))
+
+
+def traffic(plan: JSON) -> str:
+    """Show what a GPU sends in an optimizer step of each stage, and how long that takes, by ZeRO stage."""
+    if not plan["traffic"]:
+        return ""
+    planned = plan["traffic"]["rows"]
+    head = ["stage", "micro-batches", "computing, s"]
+    head += [cell for one in planned[0]["zero"] for cell in (f"ZeRO {one['zero_stage']}, GB", "s", "of computing")]
+    rows: list[list[Cell]] = []
+    for row in planned:
+        cells: list[Cell] = [row["name"], row["micro_batches"], right(f"{row['compute_seconds']:.2f}")]
+        for one in row["zero"]:
+            cells += [
+                right(gigabytes(one["bytes"])),
+                right(f"{one['seconds']:.3f}"),
+                right(share(one["seconds"] / row["compute_seconds"], 1)),
+            ]
+        rows.append(cells)
+    lead = traffic_lead(plan)
+    return panel("Communication", f"{lead[0].upper()}{lead[1:]}.", table("Communication of an optimizer step", head, rows))
 
 
 def fit_cell(row: JSON, place: int) -> Markup:

@@ -86,6 +86,15 @@ def memory_notes(plan: JSON) -> list[str]:
     ]
 
 
+def traffic_lead(plan: JSON) -> str:
+    """Say what the table of communication shows."""
+    traffic = plan["traffic"]
+    where = "inside a machine" if traffic["machines"] == 1 else f"between {traffic['machines']} machines"
+    return (
+        f"a step's computing, and what a GPU sends in it {where} at {traffic['bytes_per_second'] / 1e9:,.0f} GB/s, not hidden by computing"
+    )
+
+
 def storage_lines(plan: JSON) -> list[str]:
     """Say what tokens and checkpoints take."""
     storage = plan["storage"]

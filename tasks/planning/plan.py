@@ -14,6 +14,7 @@ from tasks.planning.compute import sft_sequences, time_plan
 from tasks.planning.memory import memory_plan, memory_warnings, micro_batch
 from tasks.planning.stages import rate_plan, source_plans, stage_plan, supply_of, supply_warnings
 from tasks.planning.storage import storage_plan
+from tasks.planning.traffic import traffic_plan
 from tasks.planning.validity import FINISHED, Chain, walk
 from tasks.runtime.cluster import Profile, find_profile
 from tasks.sft.finetune import sft_steps
@@ -78,7 +79,7 @@ def make_plan(recipe: Recipe, assumptions: Assumptions, root: str) -> JSON:
         "profile": profile_facts(profile), "mfu": assumptions.mfu, "price": assumptions.price, "measured_tokens_per_second": measured,
         "convention": CONVENTION, "stages": stages, "total": total, "sft": sft,
         "supply": supply.origin, "sources": source_plans(stages, supply), "learning_rate": rate_plan(recipe.pretraining),
-        "memory": memory, "storage": storage_plan(recipe, stages, supply, sft["steps"]),
+        "memory": memory, "traffic": traffic_plan(recipe, profile, stages, micro), "storage": storage_plan(recipe, stages, supply, sft["steps"]),
         "artifacts": [found.row() for found in chain.found],
         "warnings": [
             *dealing_warnings(recipe, profile, micro), *supply_warnings(stages, supply), *(memory_warnings(memory) if memory else []),

@@ -19,6 +19,7 @@ from tasks.panels.plan_words import (
     speed_sentence,
     storage_lines,
     totals_sentence,
+    traffic_lead,
 )  # fmt: skip
 
 WIDTH = 100
@@ -29,7 +30,8 @@ Row = Sequence[str]
 def plan_text(plan: JSON) -> str:
     """Write a plan for a terminal."""
     parts = [
-        opening(plan), stage_lines(plan), rate_lines(plan), source_lines(plan), memory_lines(plan), ["storage", *wrapped(storage_lines(plan))],
+        opening(plan), stage_lines(plan), rate_lines(plan), source_lines(plan), memory_lines(plan), traffic_lines(plan),
+        ["storage", *wrapped(storage_lines(plan))],
         artifact_lines(plan), warning_lines(plan),
     ]  # fmt: skip
     return "\n\n".join("\n".join(part) for part in parts if part)
@@ -160,6 +162,22 @@ def memory_lines(plan: JSON) -> list[str]:
         *columns(head, rows),
         *wrapped(memory_notes(plan)),
     ]
+
+
+def traffic_lines(plan: JSON) -> list[str]:
+    """Write what a GPU sends in an optimizer step of each stage, and how long that takes, by ZeRO stage."""
+    if not plan["traffic"]:
+        return []
+    rows = plan["traffic"]["rows"]
+    head = ["stage", "micro-batches", "computing s"]
+    head += [cell for one in rows[0]["zero"] for cell in (f"ZeRO {one['zero_stage']} GB", "s", "of it")]
+    cells = []
+    for row in rows:
+        cell = [row["name"], str(row["micro_batches"]), f"{row['compute_seconds']:.2f}"]
+        for one in row["zero"]:
+            cell += [gigabytes(one["bytes"]), f"{one['seconds']:.3f}", share(one["seconds"] / row["compute_seconds"], 1)]
+        cells.append(cell)
+    return [*wrapped([f"communication: {traffic_lead(plan)}"], ""), *columns(head, cells)]
 
 
 def fit(row: JSON, place: int) -> str:

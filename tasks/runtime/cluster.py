@@ -21,11 +21,17 @@ class Profile:
     gpu: str | None = None  # what a worker computes on, for plans; None: its CPU cores
     gpu_memory_bytes: int = 0
     gpu_peak_flops: float = 0.0  # dense bfloat16, a second
+    gpus_per_machine: int = 8
+    inside_bytes_per_second: float = 0.0  # of a GPU's link to the others of its machine, one direction
+    between_bytes_per_second: float = 0.0  # of a GPU's link to other machines, one direction
     compile_blocks: bool = False  # torch.compile of the decoder's blocks
     checkpoint_blocks: bool = False  # keep only their inputs for the backward pass: a third more work for a fraction of the memory
 
 
-H100 = {"gpu": "H100", "gpu_memory_bytes": 80 * 10**9, "gpu_peak_flops": 989e12, "compile_blocks": True}  # SXM, from its data sheet
+H100 = {  # SXM, from its data sheet; NVLink 900 GB/s in both directions together; one 400 Gb/s adapter a GPU, as in DGX H100
+    "gpu": "H100", "gpu_memory_bytes": 80 * 10**9, "gpu_peak_flops": 989e12, "compile_blocks": True, "gpus_per_machine": 8,
+    "inside_bytes_per_second": 450e9, "between_bytes_per_second": 50e9,
+}  # fmt: skip
 
 
 def _local() -> Profile:

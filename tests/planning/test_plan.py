@@ -15,6 +15,7 @@ from tasks.model.flops import flops_per_token, multiplied_parameters
 from tasks.planning.memory import activation_bytes, logit_bytes, state_bytes
 from tasks.planning.plan import Assumptions, make_plan
 from tasks.planning.text import plan_text, sparkline
+from tasks.planning.traffic import communication_bytes
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 BILLION = 10**9
@@ -188,18 +189,41 @@ def test_logits_are_those_of_one_chunk_of_the_loss_beside_the_output_matrixs_gra
 
     assert memory.LOSS_CHUNK_BYTES == loss.CHUNK_BYTES and loss.chunk_rows(256_000) == 1024
     model = load_recipe(RECIPES / "fox1.yaml").model
-    assert logit_bytes(model, 16_384) == 8 * 1024 * 256_000 + 4 * 2048 * (256_000 + 16_384)
+    assert logit_bytes(model, 16_384, "bfloat16") == 8 * 1024 * 256_000 + 4 * 2048 * (256_000 + 16_384)
 
 
 def test_fox1_fits_with_zero_1_and_moxin_is_told_what_fits(fox1, moxin7b):
     sizes = [column["micro_batch_tokens"] for column in fox1["memory"]["columns"]]
     assert sizes == [8192, 16_384, 32_768] and fox1["memory"]["rows"][1]["fits"] == [True, True, False]
     (warning,) = moxin7b["warnings"]
-    assert "ZeRO 1 with 16,384 tokens at once takes about 172 GB" in warning and "what fits is ZeRO 2 at 4,096" in warning
+    assert "ZeRO 1 with 16,384 tokens at once takes about 188 GB" in warning and "what fits is ZeRO 2 at 4,096" in warning
 
 
 def test_a_micro_batch_is_made_of_whole_units(tmp_path):
     assert plan_of("fox1", tmp_path, micro_batch_tokens=1000)["memory"]["micro_batch_tokens"] == 8192
+
+
+# --- communication -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_sends_its_gradients_twice_and_its_weights_once_around_the_ring():
+    assert communication_bytes(1000, 1, 8, 16, "bfloat16") == 7 / 8 * 2 * 1000 * (2 + 1)  # once a step, whatever the accumulation
+    assert communication_bytes(1000, 2, 8, 16, "bfloat16") == 7 / 8 * 2 * 1000 * (16 * 2 + 1)  # in every micro-batch
+    assert communication_bytes(1000, 1, 2, 1, "float32") == 1 / 2 * 4 * 1000 * 3 and communication_bytes(1000, 1, 1, 1, "float32") == 0
+
+
+def test_communication_is_shown_beside_computing_for_every_stage(fox1, tmp_path):
+    traffic = fox1["traffic"]
+    assert traffic["bytes_per_second"] == 8 * 50e9 and traffic["machines"] == 8  # eight links of 400 Gb/s from machine to machine
+    first = traffic["rows"][0]
+    assert first["micro_batches"] == 2_097_152 // 64 // 16_384 and first["compute_seconds"] == pytest.approx(
+        2_097_152 / 64 / 34_100, rel=1e-3
+    )
+    assert [one["bytes"] for one in first["zero"]] == [63 / 64 * 2 * 1_665_271_808 * times for times in (3, 5)]
+    assert first["zero"][0]["seconds"] == first["zero"][0]["bytes"] / 400e9
+    assert "communication: a step's computing" in plan_text(fox1) and "between 8 machines at 400 GB/s" in plan_text(fox1)
+    assert plan_of("fox1", tmp_path, "h100x8")["traffic"]["bytes_per_second"] == 450e9  # NVLink, one direction
+    assert plan_of("tiny", tmp_path, "local")["traffic"] is None
 
 
 # --- storage -----------------------------------------------------------------------------------------------------------------------
