@@ -12,7 +12,7 @@ import orjson
 from recipes.errors import BadInput
 from tasks.artifacts.manifest import FileEntry
 from tasks.artifacts.store import Store, open_store
-from tasks.engine.background import Beside
+from tasks.engine.background import Beside, persist
 from tasks.engine.job import FINAL, OUTCOME, Job, micro_batch_units
 from tasks.engine.journal import JournalReader, Row, merged_rows
 from tasks.panels.formats import compact, is_number
@@ -67,15 +67,15 @@ def train_to_end(job: Job, profile: Profile, scratch: str, store: Store, stop: "
     from ray.train import TrainingFailedError
 
     outcome = f"{job.working_folder}/{OUTCOME}"
-    while not store.exists(f"{job.working_folder}/{FINAL}"):
-        store.remove(outcome)
-        newest = checkpoints_of(store, job)
+    while not persist(lambda: store.exists(f"{job.working_folder}/{FINAL}")):
+        persist(lambda: store.remove(outcome))
+        newest = persist(lambda: checkpoints_of(store, job))
         try:
             fit(job, profile, scratch)
         except TrainingFailedError as error:
-            if checkpoints_of(store, job) == newest:
+            if persist(lambda: checkpoints_of(store, job)) == newest:
                 raise RuntimeError(f"training of {job.stage} failed {ATTEMPTS} times behind the same checkpoint: {error}") from error
-        said = orjson.loads(store.read(outcome)) if store.exists(outcome) else {}
+        said = orjson.loads(persist(lambda: store.read(outcome) if store.exists(outcome) else b"{}"))
         if "error" in said:
             raise RuntimeError(f"training of {job.stage} ended: {said['error']}; see {store.uri(job.working_folder)}/anomalies")
         if stop.asked:
