@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tasks.artifacts.store import Store
 from tasks.artifacts.tensors import read_tensors
 from tasks.artifacts.token_streams import targets_hash
 from tasks.engine.checkpoint import sealed_steps
-from tasks.engine.job import Job
+from tasks.engine.job import STOP, Job
 from tasks.engine.journal import JournalReader, merged_rows
 from tasks.engine.schedule import Horizon, learning_rate
 from tasks.runtime.cluster import Profile
@@ -33,10 +34,11 @@ LOG = Anomalies(policy="log", window_steps=8, threshold=8.0, most_skipped_steps=
 STEPS, UNITS, TOKENS = 8, 4, 16
 
 
-def batches(steps: int, offset: int, die_at: int = -1, marker: str = "", victim: int = 0, number: int = signal.SIGKILL):
+def batches(steps: int, offset: int, die_at: int = -1, marker: str = "", victim: int = 0, number: int = signal.SIGKILL, heard: str = ""):
     """Random batches with masked labels, made where Ray can send them: as a class by value.
 
-    Whoever loads the one at `die_at` for the first time sends a signal: to itself, or to the `victim`.
+    Whoever loads the one at `die_at` for the first time sends a signal: to itself, or to the `victim`; and then waits until the file
+    `heard` is there and the workers have had the time to look at it.
     """
 
     class RandomBatches:
@@ -60,6 +62,12 @@ def batches(steps: int, offset: int, die_at: int = -1, marker: str = "", victim:
             if step == die_at and not os.path.exists(marker):
                 open(marker, "w").close()
                 os.kill(victim or os.getpid(), number)
+                if heard:
+                    from tasks.engine.notice import LOOK_SECONDS
+
+                    while not os.path.exists(heard):
+                        time.sleep(0.1)
+                    time.sleep(3 * LOOK_SECONDS)
             from tasks.model.decoder import Group
 
             ids, labels = self._batch(step)
@@ -142,7 +150,8 @@ def checkpoint_steps(root: Path, name: str) -> list[int]:
 def test_stages_that_change_workers_and_zero_stage_equal_a_plain_float32_loop(tmp_path: Path):
     """Two workers until the driver gets SIGTERM inside a stage, then one worker with ZeRO 2, then two workers for the next stage."""
     marker = str(tmp_path / "told")
-    told = batches(STEPS, 0, die_at=5, marker=marker, victim=os.getpid(), number=signal.SIGTERM)
+    stop = str(tmp_path / "working" / "one" / STOP)
+    told = batches(STEPS, 0, die_at=5, marker=marker, victim=os.getpid(), number=signal.SIGTERM, heard=stop)
     with pytest.raises(SystemExit, match="143"):
         train(tmp_path, 2, job(tmp_path, "one", told))
     taken = [row["step"] for row in every_row(tmp_path, "one")]
