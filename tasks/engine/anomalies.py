@@ -19,9 +19,6 @@ from typing import NamedTuple
 
 import orjson
 import torch
-from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
-from deepspeed.runtime.utils import get_global_norm_of_tensors
-from deepspeed.utils import safe_get_full_grad
 from torch import distributed
 
 from recipes.schema import Anomalies
@@ -30,6 +27,7 @@ from tasks.artifacts.store import Store
 from tasks.engine.background import persist
 from tasks.engine.job import Job
 from tasks.engine.journal import Row
+from tasks.engine.lean_deepspeed import deepspeed
 
 NORMAL = 1.4826  # a normal distribution's standard deviation, in median absolute deviations
 LEAST_SPREAD = 1e-4  # of the median: losses that are all equal make nothing a spike
@@ -71,16 +69,16 @@ class Detector:
 def gradient_norm(engine) -> float:
     """Return the norm of the gradients that the engine has summed, before it takes its step from them; -1 or inf if it is no number."""
     optimizer = engine.optimizer
-    if not isinstance(optimizer, BF16_Optimizer):
+    if not isinstance(optimizer, deepspeed.runtime.bf16_optimizer.BF16_Optimizer):
         return float(optimizer.scaled_global_norm())
     gradients, _ = optimizer.get_grads_for_norm()
-    return float(get_global_norm_of_tensors(input_tensors=gradients, mpu=None, norm_type=2))
+    return float(deepspeed.runtime.utils.get_global_norm_of_tensors(input_tensors=gradients, mpu=None, norm_type=2))
 
 
 def drop_update(engine) -> None:
     """End the step without an update: DeepSpeed's own path for gradients that overflow. Moments and weights stay as they are."""
     optimizer = engine.optimizer
-    if isinstance(optimizer, BF16_Optimizer):
+    if isinstance(optimizer, deepspeed.runtime.bf16_optimizer.BF16_Optimizer):
         return drop_low_precision_update(engine)
     checked, check = optimizer.check_grad_overflow, optimizer.check_overflow
     optimizer.check_grad_overflow, optimizer.check_overflow = True, lambda **_: setattr(optimizer, "overflow", True)
@@ -117,7 +115,10 @@ class Reporter:
 
         Every rank must call it, while the gradients are there. The units' losses take one more forward pass of the batch.
         """
-        norms = {name: float(safe_get_full_grad(parameter).float().norm()) for name, parameter in sorted(engine.module.named_parameters())}
+        norms = {
+            name: float(deepspeed.utils.safe_get_full_grad(parameter).float().norm())
+            for name, parameter in sorted(engine.module.named_parameters())
+        }
         losses: list[list[tuple[int, float]]] = [[] for _ in range(distributed.get_world_size())]
         distributed.all_gather_object(losses, [(unit, self._loss(engine, step, unit)) for unit in mine])
         if distributed.get_rank() != 0:

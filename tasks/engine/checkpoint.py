@@ -18,7 +18,6 @@ from typing import Any
 
 import orjson
 import torch
-from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from tasks.artifacts.store import Store, sha256_file
 from tasks.artifacts.tensors import read_tensors
 from tasks.engine.background import Worker, persist
 from tasks.engine.journal import Row
+from tasks.engine.lean_deepspeed import deepspeed
 from tasks.engine.snapshot import MOMENTS, Files, Snapshot, trainable
 
 PROBE_TOKENS = 48
@@ -160,10 +160,10 @@ def restore(engine, store: Store, folder: str, with_weights: bool) -> int:
     weights = read_tensors(fetch(store, folder, "model-")) if with_weights else {}
     for name, parameter in trainable(engine):
         if with_weights:
-            safe_set_full_fp32_param(parameter, weights[name])
+            deepspeed.utils.safe_set_full_fp32_param(parameter, weights[name])
             parameter.data.copy_(weights[name])
         for moment in MOMENTS:
-            safe_set_full_optimizer_state(parameter, moments[f"{moment}/{name}"], moment)
+            deepspeed.utils.safe_set_full_optimizer_state(parameter, moments[f"{moment}/{name}"], moment)
     (state,) = fetch(store, folder, "state.json")
     told = json.loads(state.read_bytes())
     set_updates(engine, told["updates"])

@@ -112,13 +112,12 @@ def fit(job: Job, profile: Profile, scratch: str) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from tasks.engine.loop import train_worker
     from tasks.engine.notice import ListeningTorchConfig
 
     on_gpu = profile.gpus_per_worker > 0
     resources = {"CPU": profile.cpus_per_worker} | ({"GPU": profile.gpus_per_worker} if on_gpu else {})
     trainer = TorchTrainer(
-        train_worker,
+        run_worker,
         train_loop_config={"job": job, "profile": profile},
         torch_config=ListeningTorchConfig(backend="nccl" if on_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=profile.workers, use_gpu=on_gpu, resources_per_worker=resources),
@@ -127,6 +126,13 @@ def fit(job: Job, profile: Profile, scratch: str) -> None:
             failure_config=FailureConfig(max_failures=ATTEMPTS - 1)),
     )  # fmt: skip
     trainer.fit()
+
+
+def run_worker(config: dict) -> None:
+    """Train as one worker of a group. Ray's controller, which only passes this function on, need not load DeepSpeed for it."""
+    from tasks.engine.loop import train_worker
+
+    train_worker(config)
 
 
 class Follower:

@@ -5,21 +5,12 @@ number of ranks and micro-batches. All state that continues a run is found in th
 """
 
 import resource
-import sys
 import time
 
 import orjson
 import ray.train
 import torch
 from torch import distributed
-
-if "mlflow" not in sys.modules:  # DeepSpeed's autotuner, never used here, would spend two seconds of every worker importing it
-    sys.modules["mlflow"] = None  # type: ignore[assignment]
-    import deepspeed
-
-    del sys.modules["mlflow"]
-else:
-    import deepspeed
 
 from tasks.artifacts.store import Store, open_store
 from tasks.artifacts.token_streams import HASH_MASK
@@ -28,6 +19,7 @@ from tasks.engine.anomalies import Anomaly, Detector, Reporter, drop_update, gra
 from tasks.engine.background import BackgroundJournal, persist
 from tasks.engine.job import FINAL, OUTCOME, Job, micro_batch_units
 from tasks.engine.journal import JournalWriter, Row, merged_rows
+from tasks.engine.lean_deepspeed import deepspeed
 from tasks.engine.notice import Notices
 from tasks.engine.prefetch import Prefetch
 from tasks.engine.schedule import learning_rate
