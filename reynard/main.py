@@ -6,6 +6,7 @@ from reynard.chat import chat
 from reynard.drill import drill
 from reynard.explain import explain
 from reynard.fertility import fertility
+from reynard.mt_bench import mt_bench
 from reynard.plan import plan
 from reynard.run import run
 from reynard.trace import trace
@@ -23,4 +24,5 @@ app.command()(watch)
 app.command()(track)
 app.command()(fertility)
 app.command()(drill)
+app.command()(mt_bench)
 app.command()(ui)
