@@ -9,6 +9,7 @@ from reynard.fertility import fertility
 from reynard.mt_bench import mt_bench
 from reynard.plan import plan
 from reynard.run import run
+from reynard.serve_bench import serve_bench
 from reynard.trace import trace
 from reynard.track import track
 from reynard.ui import ui
@@ -25,4 +26,5 @@ app.command()(track)
 app.command()(fertility)
 app.command()(drill)
 app.command()(mt_bench)
+app.command()(serve_bench)
 app.command()(ui)
