@@ -6,7 +6,6 @@ neighbouring sizes make a batch, and logits over the vocabulary exist for the sc
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch

@@ -1,26 +1,24 @@
-"""A model folder and held-out documents to scores: picks the suites, has them run in a process of their own, sums up.
+"""A model folder and held-out documents to scores: picks the suites, has their cards made, sums up.
 
-The scoring process is `tasks.evaluation.harness`. It is given a clean environment, because lm-evaluation-harness, datasets and
-accelerate all read variables that a distributed job leaves behind, and the committed sample needs its own working directory.
+The scoring process is `tasks.evaluation.harness`; it is asked through `tasks.evaluation.scorer`.
 """
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from recipes.errors import BadInput
 from recipes.schema import Benchmark, Evaluation
+from tasks.artifacts.handles import Run
 from tasks.artifacts.manifest import JSON
+from tasks.evaluation.cards import Cards, Model, card_identity, summary
+from tasks.evaluation.mirror import folder_digest, items_folder
 from tasks.evaluation.sample import ITEMS, SAMPLE
-from tasks.runtime.code import ROOT
+from tasks.evaluation.scorer import Scorer, Setup
+from tasks.runtime.cluster import find_profile
 from tasks.runtime.progress import Progress
 
-BAD_INPUT = 2  # exit status of the scoring process when its last line is for the user
-DISTRIBUTED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "ACCELERATE_USE_DEEPSPEED")
+ITEMS_SAID = {"sample": "committed sample of at most 100 items of each set", "hub": "full sets of the Hub"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,8 @@ class HeldOut:
     path: str
     type: str
     documents: list[tuple[int, int, int]]
+    key: str = ""  # of the file in the artifact store, for workers on other machines
+    sha256: str = ""
 
     def within(self, tokens: int) -> "HeldOut":
         """Keep the first documents that have at most `tokens` tokens together, whole, and at least one."""
@@ -41,12 +41,14 @@ class HeldOut:
             if kept and total > tokens:
                 break
             kept.append(document)
-        return HeldOut(self.source, self.path, self.type, kept)
+        return replace(self, documents=kept)
 
 
 def scores_identity(section: Evaluation, which: str) -> JSON:
-    """Return what decides the scores of the `base` or `chat` checkpoint besides their parents."""
-    return section.model_dump(mode="json") | {"which": which}
+    """Return what decides the scores of the `base` or `chat` checkpoint besides their parents: with a mirror also its bytes."""
+    identity = section.model_dump(mode="json") | {"which": which}
+    folder = items_folder(section)
+    return identity if folder in (None, ITEMS) else identity | {"mirror": folder_digest(folder)}
 
 
 def benchmarks(section: Evaluation, which: str) -> Iterator[tuple[str, Benchmark]]:
@@ -59,6 +61,7 @@ def benchmarks(section: Evaluation, which: str) -> Iterator[tuple[str, Benchmark
 
 def check_evaluation(section: Evaluation) -> None:
     """Refuse a section whose benchmarks cannot be run or told apart, before anything is trained."""
+    items_folder(section)
     for which in ("base", "chat"):
         seen: set[str] = set()
         for suite, benchmark in benchmarks(section, which):
@@ -85,77 +88,47 @@ def _check_sampled(suite: str, benchmark: Benchmark) -> None:
         )
 
 
-def evaluate_checkpoint(section: Evaluation, which: str, model_folder: Path, held_out: list[HeldOut], scratch: Path) -> JSON:
-    """Score a checkpoint, exported as a Hugging Face folder, and return what its manifest records: `counts` and `details`.
+def evaluate_checkpoint(
+    run: Run, section: Evaluation, which: str, model: Model, held_out: list[HeldOut], tokens: str, scratch: Path
+) -> JSON:
+    """Score a model and return what the manifest of its scores records: `counts` and `details`.
 
     Base and chat models alike are shown the benchmarks' plain prompts, without a chat template, as both reports did. Bits per byte
-    are over all sources together: total bits by total bytes.
+    are over all sources together: total bits by total bytes. `tokens` is the digest of what the held-out documents come from.
     """
     documents = [source.within(section.held_out_tokens) for source in held_out if source.documents]
     if not documents:
         raise BadInput(
             "no source has a held-out document, but bits per byte need at least one: raise tokenization.held_out_fraction or add documents"
         )
-    wanted = list(benchmarks(section, which))
-    sampled = section.items == "sample"
-    request = {
-        "model": str(model_folder.absolute()), "limit": section.limit, "batch_size": section.batch_size,
-        "items": str(ITEMS) if sampled else None,
-        "benchmarks": [{"suite": suite, "task": b.task, "shots": b.shots, "metric": b.metric} for suite, b in wanted],
-        "held_out": [asdict(source) | {"path": str(Path(source.path).absolute())} for source in documents],
-    }  # fmt: skip
-    result = _score(request, which, scratch.absolute())
-    rows = [row | {"reported": benchmark.reported} for row, (_, benchmark) in zip(result["benchmarks"], wanted, strict=True)]
-    per_source = {row["source"]: {key: value for key, value in row.items() if key != "source"} for row in result["held_out"]}
-    bits, size = (sum(row[unit] for row in per_source.values()) for unit in ("bits", "bytes"))
+    chosen = list(benchmarks(section, which))
+    rows = [{"suite": suite, "task": one.task, "shots": one.shots, "metric": one.metric} for suite, one in chosen]
+    items, profile = items_folder(section), find_profile(run.profile)
+    setup = Setup(model.folder, str(items) if items else None, section.batch_size, "cuda" if profile.gpus_per_worker else None)
+    with Scorer(setup, scratch / "scorer") as scorer:
+        with Progress(f"evaluate {which}", 1.0, "") as progress:
+            known = scorer.ask({"do": "describe", "benchmarks": rows}, progress)
+        harness, about = known["harness"], known["benchmarks"]
+        cards = Cards(run, profile, model, setup, scorer)
+        pairs = list(zip(rows, about, strict=True))
+        identities = [card_identity(model, row["task"], row["shots"], section.limit, harness, one["data"]) for row, one in pairs]
+        made = cards.make(identities, {row["task"]: one["parts"] for row, one in pairs}, harness)
+        measured = cards.held_out([asdict(source) for source in documents], tokens, section.held_out_tokens, harness)
+    cards.forget()
+    scored = [
+        summary(row, one["metric"], card) | {"reported": benchmark.reported}
+        for (row, one), card, (_, benchmark) in zip(pairs, made, chosen, strict=True)
+    ]
     return {
         "counts": {
             "checkpoint": which,
-            "scores": {f"{row['suite']}/{row['task']}": row["score"] for row in rows},
-            "bits_per_byte": round(bits / size, 6),
+            "scores": {f"{row['suite']}/{row['task']}": row["score"] for row in scored},
+            "bits_per_byte": round(sum(row["bits"] for row in measured) / sum(row["bytes"] for row in measured), 6),
         },
         "details": {
-            "benchmarks": rows,
-            "held_out": per_source,
-            "harness": result["harness"],
-            "items": "committed sample of at most 100 items of each set" if sampled else "full sets from the Hub",
+            "benchmarks": scored,
+            "held_out": {row["source"]: {key: value for key, value in row.items() if key != "source"} for row in measured},
+            "harness": harness,
+            "items": ITEMS_SAID[section.items],
         },
     }
-
-
-def _score(request: JSON, which: str, scratch: Path) -> JSON:
-    """Run the scoring process and show its progress; BadInput with its last line, or RuntimeError with the tail of its errors."""
-    asked, answer, errors = (scratch / name for name in ("request.json", "result.json", "errors.txt"))
-    asked.write_text(json.dumps(request))
-    folder, environment = request["items"] or scratch, _environment(scratch, request["items"] is not None)
-    command = [sys.executable, "-P", "-m", "tasks.evaluation.harness", str(asked), str(answer)]
-    total = len(request["benchmarks"]) + len(request["held_out"])
-    with errors.open("w") as log, Progress(f"evaluate {which}", total, "sets") as progress:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
-        try:
-            for line in process.stdout:
-                if line.startswith("PROGRESS "):
-                    _, done, _, label = line.rstrip("\n").split(" ", 3)
-                    progress.reach(float(done), label)
-            status = process.wait()
-        finally:
-            process.kill()
-            process.wait()
-    lines = errors.read_text(errors="replace").strip().splitlines()
-    if status == BAD_INPUT and lines:
-        raise BadInput(lines[-1])
-    if status:
-        raise RuntimeError(f"scoring the {which} checkpoint failed with exit status {status}:\n" + "\n".join(lines[-30:]))
-    return json.loads(answer.read_text())
-
-
-def _environment(scratch: Path, sampled: bool) -> dict[str, str]:
-    """Return the scoring process's variables: ours without a distributed job's, and nothing from the network for the sample."""
-    own = {key: value for key, value in os.environ.items() if key not in DISTRIBUTED}
-    paths = [str(ROOT), *filter(None, [own.get("PYTHONPATH")])]
-    own |= {"PYTHONPATH": os.pathsep.join(paths), "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    own.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads on busy cores made this process 2 to 4 times slower
-    if sampled:
-        home = str(scratch / "hugging-face")
-        own |= {"HF_HOME": home, "HF_DATASETS_CACHE": f"{home}/datasets", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
-    return own

@@ -1,33 +1,43 @@
-"""A request file to a result file: benchmark scores by lm-evaluation-harness and held-out bits per byte, in a process of its own.
+"""Questions on standard input to answers on standard output: lm-evaluation-harness with one model, in a process of its own.
 
-    python -P -m tasks.evaluation.harness REQUEST.json RESULT.json
+    python -P -m tasks.evaluation.harness SETUP.json
 
-The harness's stock tasks are used as they are. To read the committed sample, the process runs in the sample's folder, where a task's
-`dataset_path` is a local folder of that name. On standard output it writes nothing but lines `PROGRESS done total label`; whatever
-libraries print goes to standard error. It exits with status 2 when the last line there is for the user.
+A question is a line of JSON: `describe` benchmarks, answer a `card`, measure `held_out` documents. The answer is a line `DONE {json}`
+after lines `PROGRESS fraction label`; whatever libraries print goes to standard error. `REFUSED message` is for the user, and ends the
+process. The harness's stock tasks are used as they are: to read a folder in the Hub's layout in place of the Hub, the process runs in
+it, where a task's `dataset_path` is a local folder of that name.
 """
 
 import json
-import math
 import os
 import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recipes.errors import BadInput
 from tasks.artifacts.manifest import JSON
-from tasks.evaluation.evaluate import BAD_INPUT
-from tasks.evaluation.sample import SAMPLE
+from tasks.evaluation.mirror import folder_digest, hub_revision
+from tasks.evaluation.samples import rows_of, task_hashes, write_rows
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
-    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
+
+    from tasks.evaluation.adapter import PrefixLM
 
 RANDOM_SEED, OTHER_SEED = 0, 1234  # the harness's own defaults
 BOOTSTRAP_SAMPLES = 1_000  # only for metrics whose standard error has no formula
+DEFINITIONS = (
+    "arc",
+    "gsm8k",
+    "hellaswag",
+    "mmlu/default",
+    "piqa",
+    "truthfulqa",
+    "winogrande",
+)  # the harness's folders of both reports' tasks
 
 Report = Callable[[float, str], None]
 
@@ -49,56 +59,90 @@ class Bar:
         """End, as a bar does."""
 
 
-def score(request: JSON, report: Report) -> JSON:
-    """Answer a request. `report` is told sets done (a benchmark or a held-out source is a set) and what is under way."""
-    report(0.0, "loading")
-    import lm_eval
-    import torch
-    import transformers
+class Process:
+    """What stays between questions: the loaded tasks and the loaded model, each loaded when it is first needed."""
 
-    torch.set_num_threads(os.cpu_count() or 1)
-    names = list(dict.fromkeys(row["task"] for row in request["benchmarks"]))
-    loader = task_loader(names, sampled=request["items"] is not None) if names else None
-    loaded = {name: load_task(loader, name) for name in names}
-    chosen = [metric_key(loaded[row["task"]]["tasks"], row) for row in request["benchmarks"]]
-    lm = load_model(request["model"], request["batch_size"])
-    measured: dict[tuple[str, int], JSON] = {}
-    benchmarks = []
-    for position, (row, metric) in enumerate(zip(request["benchmarks"], chosen, strict=True)):
-        Bar.report = staticmethod(lambda part, position=position, row=row: report(position + part, row["task"]))
-        Bar.report(0.0)
-        if (key := (row["task"], row["shots"])) not in measured:
-            measured[key] = measure(lm, loaded[row["task"]], row["shots"], request["limit"])
-        benchmarks.append(summary(row, metric, measured[key], loaded[row["task"]]["tasks"]))
-    return {
-        "benchmarks": benchmarks,
-        "held_out": held_out(lm, request["held_out"], len(benchmarks), report),
-        "harness": {
-            "lm_eval": lm_eval.__version__, "transformers": transformers.__version__, "torch": torch.__version__,
-            "device": lm.device.type, "precision": str(lm.model.dtype).removeprefix("torch."), "prompts": "plain, no chat template",
-            "seeds": {"random": RANDOM_SEED, "numpy": OTHER_SEED, "torch": OTHER_SEED, "few_shot": OTHER_SEED},
-        },
-    }  # fmt: skip
+    def __init__(self, setup: JSON, report: Report) -> None:
+        self.setup, self.report = setup, report
+        self.loader: TaskManager | None = None
+        self.tasks: dict[str, JSON] = {}
+        self.model: PrefixLM | None = None
+
+    def task(self, name: str) -> JSON:
+        """Return a loaded task or group of the harness, with its items."""
+        if name not in self.tasks:
+            self.report(0.0, f"reading {name}")
+            self.loader = self.loader or task_loader([name])
+            if name not in self.loader.all_tasks:
+                self.loader = task_loader([])
+            self.tasks[name] = load_task(self.loader, name, self.setup["items"])
+        return self.tasks[name]
+
+    def lm(self) -> "PrefixLM":
+        """Return the loaded model."""
+        if self.model is None:
+            self.report(0.0, "loading the model")
+            self.model = load_model(self.setup["model"], self.setup["batch_size"], self.setup["device"])
+        return self.model
+
+    def answer(self, question: JSON) -> JSON:
+        """Answer a question by its kind."""
+        if question["do"] == "describe":
+            return {"harness": facts(self.setup["device"]), "benchmarks": [self.describe(row) for row in question["benchmarks"]]}
+        if question["do"] == "card":
+            return self.card(question)
+        from tasks.evaluation.held_out import source_bits
+
+        lm, source = self.lm(), question["source"]
+        return source_bits(lm.model, source, lm.max_length, lambda part: self.report(part, f"bits per byte of {source['source']}"))
+
+    def describe(self, row: JSON) -> JSON:
+        """Say what a benchmark is, before any model is loaded: its metric's key, its parts, and the digests of its data sets."""
+        tasks = self.task(row["task"])["tasks"]
+        names = sorted({task.DATASET_PATH for task in tasks.values()})
+        items = self.setup["items"]
+        data = {name: folder_digest(Path(items) / name) if items else hub_revision(name) for name in names}
+        return {"metric": metric_key(tasks, row), "parts": len(tasks), "data": data}
+
+    def card(self, question: JSON) -> JSON:
+        """Have a task or group answered with some shots; its rows go to the file `samples`."""
+        loaded, label = self.task(question["task"]), question["task"]
+        Bar.report = staticmethod(lambda part: self.report(part, label))
+        lm = self.lm()
+        few_shot, results = measure(lm, loaded, question["shots"], question["limit"])
+        rows = [row for task, samples in results["samples"].items() for row in rows_of(task, samples, few_shot[task])]
+        write_rows(Path(question["samples"]), rows)
+        return {
+            "results": numbers(results["results"]), "task_hashes": task_hashes(rows), "items": len(rows),
+            "versions": {task: str(results["versions"].get(task)) for task in results["results"]},
+            "chance": chance(loaded["tasks"]), "decoding": decoding(loaded["tasks"]),
+        }  # fmt: skip
 
 
-def task_loader(names: list[str], sampled: bool) -> "TaskManager":
-    """Index the harness's task definitions: of the sample's tasks only their own folders, since reading all takes ten seconds."""
+def task_loader(names: list[str]) -> "TaskManager":
+    """Index the harness's task definitions: only the folders of both reports' tasks if that is enough, since reading all takes long."""
     import lm_eval.tasks
     from lm_eval.tasks import TaskManager
 
-    if not sampled:
-        return TaskManager()
     folder = Path(lm_eval.tasks.__file__).parent
-    wanted = sorted({SAMPLE[name].definition for name in names})
-    return TaskManager(include_defaults=False, include_path=[str(folder / one) for one in wanted])
+    few = TaskManager(include_defaults=False, include_path=[str(folder / one) for one in DEFINITIONS]) if names else None
+    return few if few and all(name in few.all_tasks for name in names) else TaskManager()
 
 
-def load_task(loader: "TaskManager", name: str) -> JSON:
-    """Load a task or group with its items; BadInput for a name that the harness does not score as one."""
+def load_task(loader: "TaskManager", name: str, items: str | None) -> JSON:
+    """Load a task or group with its items; BadInput for a name that the harness does not score as one, and for items that are not there."""
     if name not in loader.all_subtasks and name not in loader.all_groups:
         known = "is a tag, which stands for several tasks" if name in loader.all_tags else "is not known to lm-evaluation-harness"
         raise BadInput(f"benchmark {name} {known}: name a task or group that `lm_eval ls tasks` lists")
-    return loader.load(name)
+    try:
+        return loader.load(name)
+    except (OSError, ValueError) as error:  # datasets and the Hub's client raise these for whatever cannot be read
+        if items is None:
+            raise
+        said = str(error).splitlines()[0]
+        raise BadInput(
+            f"benchmark {name} cannot be read from {items}: {said}; add its data set to that folder, or read from the Hub"
+        ) from None
 
 
 def metric_key(tasks: dict[str, "Task"], row: JSON) -> str:
@@ -118,7 +162,20 @@ def metric_key(tasks: dict[str, "Task"], row: JSON) -> str:
     return f"{metric},{wanted or filters[0]}"
 
 
-def load_model(folder: str, batch_size: int) -> "HFLM":
+def facts(device: str) -> JSON:
+    """Return versions, precision and seeds: what decides scores beside model, tasks and items."""
+    import lm_eval
+    import torch
+    import transformers
+
+    return {
+        "lm_eval": lm_eval.__version__, "transformers": transformers.__version__, "torch": torch.__version__,
+        "device": device, "precision": "bfloat16" if device == "cuda" else "float32", "prompts": "plain, no chat template",
+        "seeds": {"random": RANDOM_SEED, "numpy": OTHER_SEED, "torch": OTHER_SEED, "few_shot": OTHER_SEED},
+    }  # fmt: skip
+
+
+def load_model(folder: str, batch_size: int, device: str) -> "PrefixLM":
     """Load an exported model in float32 on a CPU or bfloat16 on a GPU, with BOS in front of every prompt.
 
     Only a tokenizer exported with `add_bos_token: false`, whose model never saw a BOS, goes without. RuntimeError if the tokenizer does
@@ -127,11 +184,13 @@ def load_model(folder: str, batch_size: int) -> "HFLM":
     import torch
     from lm_eval.models import huggingface
 
+    from tasks.evaluation.adapter import PrefixLM
+
+    torch.set_num_threads(os.cpu_count() or 1)
     huggingface.tqdm = Bar
-    on_gpu = torch.cuda.is_available()
     begins = json.loads((Path(folder) / "tokenizer_config.json").read_text()).get("add_bos_token", True)
-    lm = huggingface.HFLM(
-        pretrained=folder, device="cuda" if on_gpu else "cpu", dtype="bfloat16" if on_gpu else "float32", batch_size=batch_size,
+    lm = PrefixLM(
+        pretrained=folder, device=device, dtype="bfloat16" if device == "cuda" else "float32", batch_size=batch_size,
         add_bos_token=begins, trust_remote_code=False, local_files_only=True,
     )  # fmt: skip
     plain = lm.tokenizer.encode("a b", add_special_tokens=False)
@@ -143,8 +202,11 @@ def load_model(folder: str, batch_size: int) -> "HFLM":
     return lm
 
 
-def measure(lm: "HFLM", loaded: JSON, shots: int, limit: int | None) -> JSON:
-    """Run a task or group with the harness's evaluator. Its `simple_evaluate` does the same and much beside it, such as `pip list`."""
+def measure(lm: Any, loaded: JSON, shots: int, limit: int | None) -> tuple[dict[str, list[list[int]]], JSON]:
+    """Run a task or group with the harness's evaluator; return the numbers of each item's few-shot examples, by task, and its results.
+
+    The harness's `simple_evaluate` does the same and much beside it, such as `pip list`.
+    """
     import numpy
     import torch
     from lm_eval.evaluator import evaluate
@@ -152,25 +214,41 @@ def measure(lm: "HFLM", loaded: JSON, shots: int, limit: int | None) -> JSON:
     random.seed(RANDOM_SEED)
     numpy.random.seed(OTHER_SEED)
     torch.manual_seed(OTHER_SEED)
-    for task in loaded["tasks"].values():
+    drawn: dict[str, list[list[int]]] = {}
+    for name, task in loaded["tasks"].items():
         task.set_config(key="num_fewshot", value=shots)
         task.set_fewshot_seed(seed=OTHER_SEED)
-    return evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=BOOTSTRAP_SAMPLES, log_samples=False)
+        drawn[name] = note_examples(task)
+    try:
+        results = evaluate(lm=lm, task_dict=loaded, limit=limit, bootstrap_iters=BOOTSTRAP_SAMPLES, log_samples=True)
+    finally:
+        for task in loaded["tasks"].values():
+            vars(getattr(task, "sampler", task)).pop("sample", None)
+    return drawn, results
 
 
-def summary(row: JSON, metric: str, results: JSON, tasks: dict[str, "Task"]) -> JSON:
-    """Pick a benchmark's row from the harness's results, in percent. Chance is known where an item is a choice among answers."""
-    found = results["results"][row["task"]]
-    name, _, chosen = metric.partition(",")
-    error = found.get(f"{name}_stderr,{chosen}")
-    counted = [results["n-samples"][task]["effective"] for task in tasks]
-    return row | {
-        "metric": metric.removesuffix(",none"),
-        "score": round(100 * float(found[metric]), 4),
-        "stderr": round(100 * float(error), 4) if isinstance(error, float) and math.isfinite(error) else None,
-        "items": sum(counted),
-        "chance": chance(tasks) if name in ("acc", "acc_norm") else None,
-        "version": results["versions"].get(row["task"]),
+def note_examples(task: "Task") -> list[list[int]]:
+    """Have a task's sampler note the numbers of the examples that it draws; what it draws stays as it is."""
+    noted: list[list[int]] = []
+    sampler = getattr(task, "sampler", None)
+    if sampler is not None:
+        draw, places = sampler.sample, {}
+
+        def sample(*arguments: Any, **options: Any) -> Any:
+            found = draw(*arguments, **options)
+            places.update({} if places else {id(document): number for number, document in enumerate(sampler.df)})
+            noted.append([places[id(document)] for document in found])
+            return found
+
+        sampler.sample = sample
+    return noted
+
+
+def numbers(results: JSON) -> JSON:
+    """Return the finite numbers among the harness's results, by task and key."""
+    return {
+        name: {key: float(value) for key, value in own.items() if "," in key and isinstance(value, float | int) and value == value}
+        for name, own in results.items()
     }
 
 
@@ -185,30 +263,30 @@ def chance(tasks: dict[str, "Task"]) -> float | None:
     return round(100 * sum(parts) / len(parts), 4)
 
 
-def held_out(lm: "HFLM", sources: list[JSON], before: int, report: Report) -> list[JSON]:
-    """Score all sources in bits per byte, as sets that come after `before` others."""
-    from tasks.evaluation.held_out import source_bits
-
-    rows = []
-    for position, source in enumerate(sources):
-        label = f"bits per byte of {source['source']}"
-        rows.append(source_bits(lm.model, source, lm.max_length, lambda part, at=before + position, label=label: report(at + part, label)))
-    return rows
+def decoding(tasks: dict[str, "Task"]) -> JSON:
+    """Say how answers are found: the likeliest choice, or generated text and its settings."""
+    first = next(iter(tasks.values()))
+    if first.OUTPUT_TYPE == "generate_until":
+        return {"answers": "generated", "settings": json.loads(json.dumps(first.get_config("generation_kwargs"), default=str))}
+    return {"answers": "log-likelihoods"}
 
 
 def main() -> int:
-    """Answer the request named on the command line."""
-    asked, answer = map(Path, sys.argv[1:3])
-    request = json.loads(asked.read_text())
-    total = len(request["benchmarks"]) + len(request["held_out"])
+    """Answer questions until there are no more."""
+    setup = json.loads(Path(sys.argv[1]).read_text())
     with os.fdopen(os.dup(1), "w", buffering=1) as lines:
         os.dup2(2, 1)  # what libraries print joins standard error
-        try:
-            result = score(request, lambda done, label: print(f"PROGRESS {done:.3f} {total} {label}", file=lines))
-        except BadInput as error:
-            print(error, file=sys.stderr)
-            return BAD_INPUT
-    answer.write_text(json.dumps(result))
+        if setup["device"] is None:
+            import torch
+
+            setup["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+        process = Process(setup, lambda part, label: print(f"PROGRESS {part:.3f} {label}", file=lines))
+        for line in sys.stdin:
+            try:
+                print("DONE", json.dumps(process.answer(json.loads(line))), file=lines)
+            except BadInput as error:
+                print("REFUSED", error, file=lines)
+                return 0
     return 0
 
 

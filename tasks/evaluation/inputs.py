@@ -12,5 +12,7 @@ def held_out_documents(tokens: Reader) -> list[HeldOut]:
     for source in sorted(tokens.manifest.details["sources"]):
         rows = read_documents(tokens.path(f"held_out/{source}.documents.jsonl.zst"))
         documents = [(row["start"], row["tokens"], row["bytes"]) for row in rows]
-        found.append(HeldOut(source, str(tokens.path(f"held_out/{source}.bin")), kind, documents))
+        name = f"held_out/{source}.bin"
+        key, sha256 = f"{tokens.folder}/{name}", tokens.manifest.file(name).sha256
+        found.append(HeldOut(source, str(tokens.path(name)), kind, documents, key, sha256))
     return found

@@ -2,6 +2,7 @@
 
 from recipes.schema import Evaluation
 from tasks.artifacts.handles import Checkpoint, Run, Tokens
+from tasks.evaluation.cards import read_model
 from tasks.evaluation.evaluate import evaluate_checkpoint, scores_identity
 from tasks.evaluation.inputs import held_out_documents
 from tasks.model.export import export
@@ -16,6 +17,7 @@ def score_checkpoint(run: Run, section: Evaluation, which: str, tokens: Tokens, 
             source = Reader.of(run, checkpoint).place("", made.scratch / "checkpoint")
             export(source, made.scratch / "model", chat_template=None)
             held_out = held_out_documents(Reader.of(run, tokens))
-            result = evaluate_checkpoint(section, which, made.scratch / "model", held_out, made.scratch)
+            model = read_model(made.scratch / "model", checkpoint)
+            result = evaluate_checkpoint(run, section, which, model, held_out, tokens.digest, made.scratch)
             made.seal(result["counts"], result["details"])
     return made

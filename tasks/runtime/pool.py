@@ -18,12 +18,12 @@ STRAGGLER_TIMES, STRAGGLER_SECONDS = 4.0, 60.0
 WAIT_SECONDS = 1.0
 
 
-def finished_items(function: Function, root: str, work: dict[int, tuple[str, Any]], workers: int) -> Iterator[int]:
-    """Yield the places of items as they are finished. The first exception of an item is raised; BadInput as itself."""
+def finished_items(function: Function, root: str, work: dict[int, tuple[str, Any]], workers: int, gpus: float = 0.0) -> Iterator[int]:
+    """Yield the places of items as they are finished, each made with a core and `gpus`. The first exception of an item is raised; BadInput as itself."""
     connect_ray()
     import ray
 
-    remote = ray.remote(num_cpus=1, max_retries=DEATHS_ALLOWED)(make_item)
+    remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=DEATHS_ALLOWED)(make_item)
     waiting = list(work)
     running: dict[Any, tuple[int, float]] = {}
     finished: set[int] = set()

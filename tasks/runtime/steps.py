@@ -92,6 +92,7 @@ class Steps:
     seconds: dict[str, float] = field(default_factory=dict)  # by step: wall-clock
     made: dict[str, int] = field(default_factory=dict)  # by step: items that were worked on now; the others were found finished
     used: dict[str, set[str]] = field(default_factory=dict)  # by step: folders of the items that were asked for
+    gpus: float = 0.0  # of each item, on Ray
 
     def run(self, step: str, function: Function, items: list[Item], code: str, unit: str = "items") -> list[Done]:
         """Return the results of all items, in order; an item's exception stops the step, and finished items stay finished."""
@@ -131,7 +132,7 @@ class Steps:
         elif work:
             from tasks.runtime.pool import finished_items
 
-            yield from finished_items(function, self.store.root, work, self.workers)
+            yield from finished_items(function, self.store.root, work, self.workers, self.gpus)
 
 
 def make_item(function: Function, root: str, folder: str, argument: Any) -> None:

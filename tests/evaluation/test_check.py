@@ -5,7 +5,9 @@ import pytest
 
 from recipes.errors import BadInput
 from recipes.schema import Evaluation
-from tasks.evaluation.evaluate import HeldOut, benchmarks, check_evaluation, evaluate_checkpoint
+from tasks.artifacts.handles import Run
+from tasks.evaluation.cards import Model
+from tasks.evaluation.evaluate import HeldOut, benchmarks, check_evaluation, evaluate_checkpoint, scores_identity
 from tasks.evaluation.held_out import batches, windows
 
 
@@ -51,8 +53,10 @@ def test_held_out_documents_are_kept_whole_up_to_the_budget_and_at_least_one():
 
 
 def test_evaluation_without_any_held_out_document_is_refused(tmp_path):
+    run = Run(name="r", folder=str(tmp_path), store=str(tmp_path), profile="local", tracking_uri="", tracking_run="", started=0.0)
+    model = Model(str(tmp_path), "weights", "tokenizer")
     with pytest.raises(BadInput, match="no source has a held-out document"):
-        evaluate_checkpoint(section(("s", "base", "piqa", 0)), "base", tmp_path, [HeldOut("s", "s.bin", "uint16", [])], tmp_path)
+        evaluate_checkpoint(run, section(("s", "base", "piqa", 0)), "base", model, [HeldOut("s", "s.bin", "uint16", [])], "", tmp_path)
 
 
 def test_windows_predict_every_token_but_the_first_exactly_once():
@@ -65,3 +69,25 @@ def test_windows_predict_every_token_but_the_first_exactly_once():
 
 def test_a_batch_holds_neighbours_in_length_and_at_most_its_tokens_after_padding():
     assert batches([3, 9, 4, 9, 20], 18) == [[4], [1, 3], [2, 0]]
+
+
+def test_a_mirror_decides_scores_by_its_bytes_and_not_by_its_place(tmp_path, monkeypatch):
+    asked = section(("s", "base", "gsm8k", 5), items="hub")
+    assert "mirror" not in scores_identity(asked, "base")
+    identities = []
+    for place in ("one", "two"):
+        (tmp_path / place / "openai/gsm8k").mkdir(parents=True)
+        (tmp_path / place / "openai/gsm8k/test.jsonl").write_text("{}")
+        monkeypatch.setenv("REYNARD_MIRROR", str(tmp_path / place))
+        identities.append(scores_identity(asked, "base"))
+    assert identities[0] == identities[1]
+    (tmp_path / "two/openai/gsm8k/test.jsonl").write_text("{ }")
+    assert scores_identity(asked, "base") != identities[0]
+    assert scores_identity(section(("s", "base", "piqa", 0)), "base").get("mirror") is None  # the committed sample is not in the mirror
+
+
+def test_a_mirror_that_is_no_folder_is_refused_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setenv("REYNARD_MIRROR", str(tmp_path / "nowhere"))
+    with pytest.raises(BadInput, match=r"REYNARD_MIRROR is '.*nowhere', which is no folder"):
+        check_evaluation(section(("s", "base", "gsm8k", 5), items="hub"))
+    check_evaluation(section(("s", "base", "piqa", 0)))

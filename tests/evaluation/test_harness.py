@@ -9,6 +9,8 @@ import pytest
 
 from recipes.errors import BadInput
 from recipes.schema import Evaluation
+from tasks.artifacts.handles import Run
+from tasks.evaluation.cards import read_model
 from tasks.evaluation.evaluate import HeldOut, evaluate_checkpoint
 from tasks.evaluation.sample import ITEMS
 
@@ -70,8 +72,17 @@ def documents(plain, tmp_path_factory) -> list[list[int]]:
     return [[BOS, *plain[0](text), EOS] for text in TEXTS]
 
 
+def run_in(folder: Path) -> Run:
+    return Run(name="r", folder=str(folder), store=str(folder / "store"), profile="local", tracking_uri="", tracking_run="", started=0.0)
+
+
 @pytest.fixture(scope="module")
-def result(folder, documents, tmp_path_factory):
+def result(scored):
+    return scored[0]
+
+
+@pytest.fixture(scope="module")
+def scored(folder, documents, tmp_path_factory):
     scratch = tmp_path_factory.mktemp("scratch")
     np.array(documents[0] + documents[1], dtype=np.uint16).tofile(scratch / "english.bin")
     np.array(documents[2], dtype=np.uint32).tofile(scratch / "mixed.bin")
@@ -87,7 +98,8 @@ def result(folder, documents, tmp_path_factory):
         ("plain", "hellaswag", 0, "acc_norm"), ("plain", "piqa", 0, "acc_norm"), ("plain", "arc_challenge", 0, "acc_norm"),
         ("few", "mmlu_world_religions", 5, "acc"),
     )  # fmt: skip
-    return evaluate_checkpoint(asked, "base", folder, held_out, scratch)
+    run = run_in(scratch)
+    return evaluate_checkpoint(run, asked, "base", read_model(folder), held_out, "tokens", scratch), asked, held_out, run
 
 
 def test_every_benchmark_has_a_score_with_its_error_items_and_chance(result):
@@ -138,16 +150,18 @@ def test_bits_per_byte_equal_a_plain_computation_document_by_document(result, pl
     assert held_out["english"]["predicted_tokens"] == len(documents[0]) + len(documents[1]) - 2
 
 
-def _held_out(folder: Path, scratch: Path) -> list[HeldOut]:
+def score(scratch: Path, folder: Path, task: str, metric: str):
     np.array([BOS, 1, EOS], dtype=np.uint16).tofile(scratch / "one.bin")
-    return [HeldOut("one", str(scratch / "one.bin"), "uint16", [(0, 3, 1)])]
+    held_out = [HeldOut("one", str(scratch / "one.bin"), "uint16", [(0, 3, 1)])]
+    return evaluate_checkpoint(run_in(scratch), section(("s", task, 0, metric)), "base", read_model(folder), held_out, "tokens", scratch)
 
 
 def test_a_metric_that_a_task_does_not_have_is_told_to_the_user(folder, tmp_path):
     with pytest.raises(BadInput, match="benchmark winogrande has no metric 'acc_norm': choose one of acc"):
-        evaluate_checkpoint(section(("s", "winogrande", 0, "acc_norm")), "base", folder, _held_out(folder, tmp_path), tmp_path)
+        score(tmp_path, folder, "winogrande", "acc_norm")
 
 
 def test_a_scoring_process_that_fails_shows_the_end_of_its_errors(tmp_path):
-    with pytest.raises(RuntimeError, match=r"(?s)scoring the base checkpoint failed with exit status 1.*tokenizer_config.json"):
-        evaluate_checkpoint(section(("s", "piqa", 0, "acc")), "base", tmp_path / "missing", _held_out(tmp_path, tmp_path), tmp_path)
+    with pytest.raises(RuntimeError, match=r"(?s)scoring piqa failed with exit status 1.*tokenizer_config.json"):
+        (tmp_path / "missing").mkdir()
+        score(tmp_path, tmp_path / "missing", "piqa", "acc")

@@ -71,9 +71,8 @@ def models(folder, family: str, **settings):
     """Save a random model with a tokenizer of bytes; return ours and the harness's own, both loaded from it."""
     import torch
     from lm_eval.models.huggingface import HFLM
-    from tokenizers import Tokenizer, decoders
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers import models as kinds
-    from tokenizers import pre_tokenizers
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
     from tasks.evaluation.adapter import PrefixLM

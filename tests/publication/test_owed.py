@@ -84,7 +84,7 @@ def work(monkeypatch, recipe) -> list[str]:
         done.append("proved")
         return GOOD | {"parameters": recipe.model.parameter_count()}
 
-    def evaluate(section, which, folder, held_out, scratch) -> dict:
+    def evaluate(run, section, which, model, held_out, tokens, scratch) -> dict:
         done.append("scored")
         counts = {"checkpoint": which, "scores": {"suite/task": 25.0}, "bits_per_byte": 2.5}
         return {"counts": counts, "details": {}}
