@@ -400,6 +400,21 @@ class Evaluation(Section):
     held_out_tokens: PositiveInt  # at most, of each source
 
 
+class DeclaredUse(Section):
+    """A benchmark whose training set was trained on by design: said beside its score, whether an overlap is found or not."""
+
+    task: str  # as in evaluation.suites
+    where: Name  # a stage of pre-training, or `sft`
+    source: Name  # of the stage's mixture, or of sft.sources
+
+
+class Contamination(Section):
+    """Which n-grams of benchmark items are looked for in everything that was trained on (13 words in GPT-3, Brown et al. 2020, appendix C)."""
+
+    ngram_words: PositiveInt
+    declared: list[DeclaredUse]
+
+
 class Release(Section):
     """What is published, and under which names."""
 
@@ -433,6 +448,7 @@ class Recipe(Section):
     pretraining: Pretraining
     sft: SFT
     evaluation: Evaluation
+    contamination: Contamination
     release: Release
     fidelity: list[FidelityEntry]
 
@@ -474,6 +490,14 @@ class Recipe(Section):
             if stage.unit_tokens > self.model.context_tokens:
                 raise ValueError(
                     f"stage {stage.name!r}: chunk {stage.unit_tokens} exceeds model.context_tokens {self.model.context_tokens}"
+                )
+        drawn = {stage.name: {entry.source for entry in stage.mixture} for stage in self.pretraining.stages}
+        drawn["sft"] = {source.name for source in self.sft.sources}
+        for use in self.contamination.declared:
+            if use.source not in drawn.get(use.where, ()):
+                raise ValueError(
+                    f"contamination.declared says that {use.where!r} trains on {use.source!r}, which it does not: name a stage, or `sft`, and "
+                    "one of its sources"
                 )
         if self.release.base_name == self.release.chat_name:
             raise ValueError(f"release.base_name and release.chat_name are both {self.release.base_name!r}: two models need two names")

@@ -66,6 +66,13 @@ class Scores(Handle):
     bits_per_byte: float
 
 
+class CleanScores(Handle):
+    """Scores with and without the benchmark items that overlap with what was trained on."""
+
+    items: int
+    overlapping: int
+
+
 class Released(Handle):
     """A published model."""
 
@@ -106,5 +113,6 @@ DocumentsRef = Annotated[Documents, HashMethod(_by_digest)]
 TokensRef = Annotated[Tokens, HashMethod(_by_digest)]
 CheckpointRef = Annotated[Checkpoint, HashMethod(_by_digest)]
 ScoresRef = Annotated[Scores, HashMethod(_by_digest)]
+CleanScoresRef = Annotated[CleanScores, HashMethod(_by_digest)]
 ReleasedRef = Annotated[Released, HashMethod(_by_digest)]
 SummaryRef = Annotated[Summary, HashMethod(_by_digest)]

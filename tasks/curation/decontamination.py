@@ -50,12 +50,12 @@ class BenchmarkIndex:
         for file in files:
             for number, row in _rows(file):
                 items.append(f"{file.address}#{number}")
-                for text in _strings(row):
+                for text in strings_of(row):
                     strings += 1
                     if len(text.lower().translate(_PUNCTUATION).split()) < rule.ngram_words:
                         short += 1
                         continue
-                    found = shingle_hashes(text, _shingles(rule.ngram_words))
+                    found = shingle_hashes(text, word_shingles(rule.ngram_words))
                     hashes.append(found)
                     owners.append(np.full(len(found), len(items) - 1, dtype=np.uint32))
         if not hashes:
@@ -86,7 +86,7 @@ class BenchmarkIndex:
 
     def matches(self, text: str) -> tuple[int, str]:
         """Return how many different n-grams a text shares with the items, and the item of the first one in it ("" if none)."""
-        hashes = shingle_hashes(text, _shingles(self.words))
+        hashes = shingle_hashes(text, word_shingles(self.words))
         candidates = hashes[self._maybe[hashes >> self._shift]]
         places = np.minimum(np.searchsorted(self.hashes, candidates), len(self.hashes) - 1)
         places = places[self.hashes[places] == candidates]
@@ -96,7 +96,8 @@ class BenchmarkIndex:
 
 
 @lru_cache
-def _shingles(words: int) -> NearDuplicates:
+def word_shingles(words: int) -> NearDuplicates:
+    """Return the rule by which n-grams of so many words are hashed."""
     return NearDuplicates(unit="word", shingle_length=words, permutations=1, bands=1, rows=1, jaccard_threshold=1.0, scope="across_sources")
 
 
@@ -120,13 +121,13 @@ def _rows(file: RawFile) -> Iterator[tuple[int, Any]]:
                     raise BadInput(f"{file.path} line {number} is not JSON ({error}): benchmark items are JSON lines or Parquet") from None
 
 
-def _strings(value: Any) -> Iterator[str]:
+def strings_of(value: Any) -> Iterator[str]:
     """Yield every string in a row, however deep; keys of objects are not of the item."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for inner in value.values():
-            yield from _strings(inner)
+            yield from strings_of(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from _strings(inner)
+            yield from strings_of(inner)
