@@ -11,6 +11,7 @@ from tasks.panels.page import page
 
 JSON = dict[str, Any]
 TURNS = {"turn_1": "first turn", "turn_2": "second turn", "both": "both turns"}
+STOCK_ANSWER_TOKENS = 1024
 REPORTED = [
     ("Moxin-7B-chat", 6.42),
     ("Llama 2 13B Chat", 6.65),
@@ -38,6 +39,8 @@ def ratings(summary: JSON, setup: JSON) -> str:
     lead = f"Mean rating of all judgements: {written(summary['overall'])}. {missing(summary)}"
     if not setup["stock"]:
         lead += " The questions are not FastChat's own: these are no MT-Bench figures."
+    if (most := setup["decoding"]["answer_tokens"]) != STOCK_ANSWER_TOKENS:
+        lead += f" Answers were cut at {count(most)} tokens, FastChat's at {count(STOCK_ANSWER_TOKENS)}."
     rows = [dot_row(category, figures) for category, figures in summary["categories"].items()]
     rows.append(dot_row("all", {"both": summary["overall"], **{turn: summary[turn] for turn in ("turn_1", "turn_2")}}))
     note = "A dot is a mean rating, the line through it half the width of its 95 % interval to each side (10,000 samples of questions)."

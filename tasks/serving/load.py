@@ -47,7 +47,7 @@ async def _run(endpoint: Endpoint, sweep: Sweep, prompts: list[list[str]], warm_
         dialect = await find_dialect(client, endpoint, sweep.output_tokens, sweep.chat, warm_up)
         load = Load(endpoint, sweep.output_tokens, sweep.chat, dialects(sweep.output_tokens)[dialect])
         for concurrency, mine in zip(sweep.concurrencies, prompts, strict=True):
-            with Progress(f"{concurrency} users", len(mine), "requests") as progress:
+            with Progress(f"{concurrency} at once", len(mine), "requests") as progress:
 
                 async def user(number: int, mine: list[str] = mine, of: int = concurrency, progress: Progress = progress) -> list[Timeline]:
                     found = []

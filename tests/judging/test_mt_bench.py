@@ -163,6 +163,8 @@ def test_the_command_writes_rows_figures_and_an_escaped_page_without_the_key(tmp
             "owl",
             "--judge-url",
             judge.url,
+            "--answer-tokens",
+            "64",
             "--judge-key",
             "OWL_KEY",
         ]
@@ -170,7 +172,7 @@ def test_the_command_writes_rows_figures_and_an_escaped_page_without_the_key(tmp
         assert ended.exit_code == 0, ended.output
     page = (out / "report.html").read_text()
     assert "<script" not in page and "<b>bold" not in page and "&lt;script&gt;alert(1)" in page
-    assert "these are no MT-Bench figures" in page
+    assert "these are no MT-Bench figures" in page and "cut at 64 tokens, FastChat&#x27;s at 1,024" in page
     written = json.loads((out / "summary.json").read_text())
     assert (written["summary"]["overall"]["mean"], written["setup"]["stock"], written["setup"]["served_judge"]) == (3.0, False, ["served"])
     assert judge.keys == ["Bearer sk-hidden-42"] * 6 and model.keys == [None] * 6
