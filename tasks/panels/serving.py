@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.panels.curves import Series, line_chart
-from tasks.panels.formats import count, decimal
+from tasks.panels.formats import amount, count, decimal
 from tasks.panels.markup import Cell, Markup, figure, multiples, panel, right, table
 from tasks.panels.page import page
 
@@ -36,10 +36,8 @@ def serving_panel(result: JSON) -> str:
     lead = f"{count(sum(level['requests'] for level in result['levels']))} requests, {count(lost)} failed."
     if levels:
         best = levels[0]
-        lead += (
-            f" With {best['concurrency']} {'user' if best['concurrency'] == 1 else 'users'} each saw "
-            f"{decimal(best[PER_USER]['p50'])} output tokens a second (median)."
-        )
+        users = amount(best["concurrency"], "user")
+        lead += f" With {users} at once: {decimal(best[PER_USER]['p50'])} output tokens a second for each (median)."
         early = sum(level["ended_early"] for level in levels)
         lead += f" {count(early)} answers ended before the wanted length: figures are of the tokens that came." if early else ""
     return panel(

@@ -153,7 +153,7 @@ def test_the_page_shows_the_reports_figures_and_says_what_failed():
     weights = {"bytes": 60, "parameters": 18, "by_type": {"F32": {"bytes": 60, "parameters": 18}}}
     page = serving_page({"setup": setup, "dialect": "ignore_eos", "levels": [quick, lost], "weights": weights})
     assert "3,703" in page and "Fox-1, over" in page and "&lt;b&gt;500" in page and "<b>500" not in page
-    assert "1 user each saw 5.000 output tokens a second" in page
+    assert "With 1 user at once: 5.000 output tokens a second" in page
 
 
 def test_the_command_writes_its_figures_and_wrong_input_is_one_sentence(tmp_path: Path):
