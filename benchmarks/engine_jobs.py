@@ -27,6 +27,11 @@ class RandomTokens:
     tokens: int
     vocabulary_size: int
 
+    @property
+    def unit_tokens(self) -> int:
+        """Tokens of a unit."""
+        return self.tokens
+
     def targets(self, step: int) -> int:
         """Count the target tokens: all."""
         return self.units * self.tokens

@@ -331,27 +331,53 @@ class Pretraining(Section):
         return sum(stage.steps for stage in self.stages)
 
 
+LinearLayer = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
 class ChatSource(Section):
-    """Conversations in the `messages` form: a list of {role, content} per row."""
+    """Conversations, one a row. `shape` is what a row looks like (`tasks/sft/shapes.py` has each with its origin)."""
 
     name: Name
-    format: Literal["jsonl", "parquet", "python_docstrings"]
+    format: Literal["jsonl", "parquet", "dataset", "python_docstrings"]  # dataset: of the hub, or a folder in its layout
+    shape: Literal["messages", "alpaca", "sharegpt", "oasst", "prompt_completion"] | None = None  # python_docstrings has none
     location: str
     licence: str
-    revision: str | None = None
+    revision: str | None = None  # the commit of what lies on the hub
+
+    @model_validator(mode="after")
+    def _shape_and_revision(self) -> "ChatSource":
+        if (self.shape is None) != (self.format == "python_docstrings"):
+            raise ValueError(f"{self.name!r}: format `{self.format}` " + ("has no `shape`" if self.shape else "needs a `shape`"))
+        if self.revision is None and "hf://" in self.location:
+            raise ValueError(f"{self.name!r} lies on the hub, where files change: give the commit that is meant as its `revision`")
+        return self
+
+
+class LoRA(Section):
+    """Adapters of low rank (arXiv 2106.09685) on the layers named in `targets`: they alone are trained, and merged in the end."""
+
+    rank: PositiveInt
+    alpha: PositiveFloat  # what they add is scaled by alpha / rank
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
+    targets: Annotated[list[LinearLayer], Field(min_length=1)]
 
 
 class SFT(Section):
-    """Supervised fine-tuning with loss on assistant tokens only."""
+    """Supervised fine-tuning with loss on assistant tokens only.
+
+    A step takes `batch_conversations` conversations, packed into rows of at most `max_tokens`; attention stops at their borders.
+    """
 
     sources: list[ChatSource]
     max_unreadable_fraction: Fraction
-    template: Literal["tulu"]
+    drop_other_assistants: bool  # leave out rows in which the assistant names another one, as Tulu 2 did
+    template: Literal["tulu", "tulu_bos", "tulu_legacy", "gemma"]
     max_tokens: PositiveInt  # longer conversations are cut, and counted
     batch_conversations: PositiveInt
     epochs: PositiveFloat | None = None
     tokens: PositiveInt | None = None  # trained conversation tokens, when the budget is given in tokens
     precision: Literal["float32", "bfloat16"]
+    lora: LoRA | None  # null: all weights are trained
     optimizer: AdamW
     schedule: Schedule
     anomalies: Anomalies
@@ -362,6 +388,8 @@ class SFT(Section):
     def _one_budget(self) -> "SFT":
         if not self.sources:
             raise ValueError("sft.sources is empty: list at least one source of conversations")
+        if len(names := [source.name for source in self.sources]) > len(set(names)):
+            raise ValueError(f"sft.sources has a name twice: {', '.join(names)}")
         if (self.epochs is None) == (self.tokens is None):
             raise ValueError("sft needs exactly one of `epochs` and `tokens`")
         if self.schedule.form == "wsd":

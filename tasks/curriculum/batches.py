@@ -58,6 +58,11 @@ class StageBatches:
         """Units in a batch."""
         return self.stage.batch_tokens // self.stage.unit_tokens
 
+    @property
+    def unit_tokens(self) -> int:
+        """Tokens of a unit."""
+        return self.stage.unit_tokens
+
     @cached_property
     def order(self) -> Order:
         """The order of the units of all batches."""
@@ -148,8 +153,13 @@ class StageBatches:
     def targets_hash(self, step: int) -> int:
         """Hash the target tokens of a batch, as the journal does when it has trained on them."""
         found = self.sequences(step, list(range(self.units)))
-        rows = (self.streams[one.source].read([(one.start + 1, one.start + one.tokens + 1)])[0] for one in found)
-        return targets_hash(row.astype(np.int64) for row in rows)
+        rows = (self.streams[one.source].read([(one.start, one.start + one.tokens + 1)])[0].astype(np.int64) for one in found)
+        return targets_hash(piece for row in rows for piece in self._documents(row))
+
+    def _documents(self, row: np.ndarray) -> list[np.ndarray]:
+        """Cut a chunk's targets where attention stops."""
+        borders = [] if self.separator is None else np.flatnonzero(row[:-2] == self.separator) + 1
+        return np.split(row[1:], borders)
 
     def load(self, step: int, units: list[int]) -> "list[Group]":
         """Load units as one group of sequences for each chunk length; OSError if tokens are not what was sealed."""

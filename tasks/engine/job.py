@@ -30,6 +30,11 @@ class Batches(Protocol):
         """Units in every global batch."""
         ...
 
+    @property
+    def unit_tokens(self) -> int:
+        """The most tokens of a unit."""
+        ...
+
     def targets(self, step: int) -> int:
         """Count the target tokens of the global batch at a step (0-based in the stage)."""
         ...

@@ -47,8 +47,7 @@ class Worker:
     def __init__(self, job: Job, profile: Profile) -> None:
         self.job, self.store = job, open_store(job.store)
         self.rank, self.world = distributed.get_rank(), distributed.get_world_size()
-        unit_tokens = job.tokens_per_step // job.batches.units
-        micro = micro_batch_units(job.batches.units, self.world, profile.micro_batch_tokens // max(unit_tokens, 1))
+        micro = micro_batch_units(job.batches.units, self.world, profile.micro_batch_tokens // job.batches.unit_tokens)
         self.mine = list(range(self.rank, job.batches.units, self.world))
         self.parts = [self.mine[start : start + micro] for start in range(0, len(self.mine), micro)]
         self.engine = build_engine(job, profile, len(self.parts))

@@ -3,11 +3,13 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
 from types import TracebackType
 from typing import NamedTuple
+
+import numpy as np
 
 from tasks.artifacts.token_streams import targets_hash
 from tasks.engine.background import persist
@@ -23,6 +25,15 @@ class MicroBatch(NamedTuple):
 
     groups: list[Group]
     targets: int
+
+
+def target_pieces(group: Group) -> Iterator[np.ndarray]:
+    """Cut a group's targets into what is hashed: rows, or documents where attention stops at their borders, however these are packed."""
+    for number, row in enumerate(group.labels.numpy()):
+        borders = [] if group.positions is None else np.flatnonzero(group.positions[number].numpy()[1:] == 0) + 1
+        for piece in np.split(row, borders):
+            if len(wanted := piece[piece != NOT_A_TARGET]):
+                yield wanted
 
 
 class Prefetch:
@@ -46,7 +57,7 @@ class Prefetch:
         try:
             for step, units in product(self.steps, self.parts):
                 groups = persist(partial(self.batches.load, step, units))
-                targets = targets_hash(row[row != NOT_A_TARGET].numpy() for group in groups for row in group.labels)
+                targets = targets_hash(piece for group in groups for piece in target_pieces(group))
                 self._put(MicroBatch([self._pin(group) for group in groups], targets))
                 if self.ended.is_set():
                     return

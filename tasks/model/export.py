@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from recipes.schema import Model
 from tasks.artifacts.manifest import JSON
 from tasks.artifacts.tensors import read_tensors
+from tasks.model.template import TURN_END
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
 
@@ -32,7 +33,7 @@ def model_config(model: Model, token_ids: JSON) -> JSON:
 def export(checkpoint: Path, folder: Path, chat_template: str | None) -> JSON:
     """Write a Hugging Face folder from a checkpoint's local files; return its `config.json`.
 
-    A chat template makes it a chat model: it is added to the tokenizer, and generation stops at the EOS that ends a turn.
+    A chat template makes it a chat model: it is added to the tokenizer, and generation stops at what ends a turn.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = Model.model_validate_json((checkpoint / "model.json").read_bytes())
@@ -47,6 +48,8 @@ def export(checkpoint: Path, folder: Path, chat_template: str | None) -> JSON:
     config = model_config(model, token_ids)
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     generation = token_ids | {"do_sample": False, "max_new_tokens": 256 if chat_template is None else min(256, model.context_tokens // 2)}
+    if TURN_END in (chat_template or ""):
+        generation["eos_token_id"] = [token_ids["eos_token_id"], numbers[TURN_END]]
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2, sort_keys=True) + "\n")
     weights = read_tensors(sorted(checkpoint.glob("model-*.safetensors")))
     save_file(

@@ -209,7 +209,7 @@ def walk(recipe: Recipe, store: Store) -> Chain:
 
 def ask_chat(chain: Chain, recipe: Recipe, tokens: Found, base: Found) -> Found:
     """Follow fine-tuning: conversations rendered with the tokenizer's files, which a checkpoint takes over from the token artifact."""
-    raw = pinned(chain, "raw-conversations", {source.name: (source.location, None, True) for source in recipe.sft.sources})
+    raw = pinned(chain, "raw-conversations", {s.name: (s.location, s.revision, s.format != "dataset") for s in recipe.sft.sources})
     files = {entry.path: entry.sha256 for entry in tokens.manifest.matching("tokenizer/")} if tokens.manifest else None
     rendering = conversations_identity(recipe.sft, files) if files else None
     conversations = chain.ask("conversations", "conversations", rendering, {"raw": raw}, "tasks.sft")

@@ -11,7 +11,7 @@ from tasks.artifacts.store import open_store
 from tasks.evaluation.evaluate import check_evaluation
 from tasks.runtime.cluster import find_profile
 from tasks.sft.chats import check_chats
-from tasks.sources.files import find_files, fingerprint
+from tasks.sources.files import find_files
 from tasks.sources.records import read_unit
 from tasks.sources.units import PinnedFile, Unit, pin_files
 
@@ -28,7 +28,6 @@ def check_recipe(recipe: Recipe, profile_name: str, store_root: str) -> None:
             f"stage {stage.name!r}: a batch of {stage.batch_tokens} tokens is",
             "batch_tokens",
         )
-    _divides(recipe.sft.batch_conversations, profile.workers, "sft: a batch is", "sft.batch_conversations")
     check_evaluation(recipe.evaluation)
     for source in recipe.curation.sources:
         if source.format not in DERIVED:
@@ -137,11 +136,7 @@ def pin_sources(section: Curation) -> tuple[JSON, JSON]:
 
 def pin_chats(recipe: Recipe) -> tuple[JSON, JSON]:
     """Return what the raw conversations are, and where each file lies."""
-    pinned = {}
-    for source in recipe.sft.sources:
-        found = find_files(source.location, f"source {source.name!r}")
-        pinned[source.name] = [PinnedFile(file.path, file.address, *fingerprint(file)) for file in found]
-    return _pin(pinned)
+    return _pin({source.name: pin_files(source) for source in recipe.sft.sources})
 
 
 def _pin(sources: dict[str, list[PinnedFile]]) -> tuple[JSON, JSON]:

@@ -29,7 +29,9 @@ def main(folder: str, probe: str) -> None:
     ids = {}
     for role in ("bos", "eos", "pad"):
         key = f"{role}_token_id"
-        ids[role] = [getattr(tokenizer, key), getattr(config, key, None), getattr(generation, key, None)]
+        stops = getattr(generation, key, None)
+        stop = stops[0] if isinstance(stops, list) else stops  # what follows is what ends turns
+        ids[role] = [getattr(tokenizer, key), getattr(config, key, None), stop]
     print(json.dumps({
         "parameters": sum(p.numel() for p in model.parameters()),
         "missing_weights": sorted(map(str, info["missing_keys"])), "unexpected_weights": sorted(map(str, info["unexpected_keys"])),

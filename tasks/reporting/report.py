@@ -7,7 +7,9 @@ import orjson
 
 from recipes.schema import Recipe
 from tasks.artifacts.handles import Checkpoint, Documents, Handle, Released, Run, Scores, Tokens
-from tasks.artifacts.manifest import JSON, Manifest
+from tasks.artifacts.manifest import JSON, Manifest, read_manifest
+from tasks.artifacts.store import open_store
+from tasks.panels.conversations import conversations
 from tasks.panels.curation import curation
 from tasks.panels.formats import clock
 from tasks.panels.page import page
@@ -28,6 +30,7 @@ class Parts:
     journals: list[list[dict[str, float]]]
     scores: list[Manifest]
     releases: list[Manifest]
+    conversations: Manifest  # that the chat model learnt from
 
     def summary(self, run: Run, recipe: Recipe, wall_seconds: float) -> JSON:
         """Return the machine-readable summary of the run."""
@@ -83,9 +86,12 @@ def collect(
         reader = Reader.of(run, handle)
         lines = reader.path("journal.jsonl").read_bytes().splitlines()
         journals.append([orjson.loads(line) for line in lines])
+    made_from = Reader.of(run, trained[-1]).manifest.identity["parent_artifacts"]["conversations"]
+    learnt_from = read_manifest(open_store(run.store), f"conversations/{made_from['version']}")
+    assert learnt_from is not None, "what a sealed checkpoint was made from is sealed"
     return Parts(
         documents=Reader.of(run, documents).manifest, tokens=Reader.of(run, tokens).manifest, trained=manifests(trained), journals=journals,
-        scores=manifests(scored), releases=manifests(released),
+        scores=manifests(scored), releases=manifests(released), conversations=learnt_from,
     )  # fmt: skip
 
 
@@ -103,6 +109,7 @@ def make_report(recipe: Recipe, parts: Parts, summary: JSON) -> str:
         curation(parts.documents),
         tokens_panel(parts.tokens),
         training(stages[:-1]),
+        conversations(parts.conversations),
         training(stages[-1:]),
         scores(parts.scores),
         release(parts.releases),

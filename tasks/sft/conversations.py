@@ -1,119 +1,179 @@
-"""Rendered conversations to files and to batches: one conversation is one unit, padded to the longest of its micro-batch."""
+"""Rendered conversations to the batches of fine-tuning: the conversations of any step, packed into rows, a pure function of the step.
 
-from dataclasses import dataclass, field
-from functools import cached_property
+A step has `batch_conversations` of them, by a permutation that is another one in each epoch: there is no position to lose. They are
+packed into rows (`packing.py`), and rows are what is dealt to workers; a row is several documents, at whose borders attention stops and
+positions begin again, so that a conversation's loss is the same as alone. How many rows there are depends on the workers that share
+them; which conversations a step has, and its loss, do not.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from recipes.schema import SFT
-from tasks.artifacts.manifest import JSON
-from tasks.artifacts.token_streams import FlatFile
+from tasks.artifacts.manifest import JSON, digest_of
+from tasks.artifacts.token_streams import FlatFile, Stream, targets_hash
+from tasks.curriculum.permutation import Permutation
 from tasks.model.decoder import Group
-from tasks.runtime.progress import Progress
-from tasks.sft.chats import read_chats
-from tasks.sft.template import NOT_TRAINED, open_tokenizer, render
+from tasks.sft.packing import Packing, alike, pack
+from tasks.sft.rendering import TRAINED
+from tasks.sft.template import NOT_TRAINED
 
-GROUPED_BATCHES = 16
-
-
-def prepare(section: SFT, tokenizer_folder: Path, scratch: Path, add) -> tuple[JSON, JSON]:
-    """Read, check and render all conversations into `ids.bin`, `labels.bin` (int32) and `starts.bin` (int64); return counts and details."""
-    chats, read = read_chats(section)
-    tokenizer = open_tokenizer(tokenizer_folder, section.template)
-    ids: list[int] = []
-    labels: list[int] = []
-    starts = [0]
-    cut = untrained = 0
-    with Progress("render conversations", len(chats), "conversations") as progress:
-        for messages in chats:
-            row_ids, row_labels, was_cut = render(tokenizer, messages, section.max_tokens)
-            progress.advance(1)
-            cut += was_cut
-            if all(label == NOT_TRAINED for label in row_labels):
-                untrained += 1  # cut before the assistant spoke
-                continue
-            ids += row_ids
-            labels += row_labels
-            starts.append(len(ids))
-    for name, values, kind in (("ids", ids, np.int32), ("labels", labels, np.int32), ("starts", starts, np.int64)):
-        (scratch / name).write_bytes(np.asarray(values, dtype=kind).tobytes())
-        add(scratch / name, f"{name}.bin")
-    counts = {
-        "conversations": len(starts) - 1, "tokens": len(ids), "trained_tokens": sum(label != NOT_TRAINED for label in labels),
-        "cut": cut, "dropped_untrained": untrained,
-    }  # fmt: skip
-    return counts, {"read": dict(read), "template": section.template}
+PACKINGS_HELD = 8
+EFFICIENCY_STEPS = 1000
+FINGERPRINT_STEPS = 16
 
 
 @dataclass(frozen=True)
 class ChatBatches:
-    """Batches of conversations, shuffled anew in each epoch by the seed."""
+    """Batches of conversations. Picklable: files are opened where they are used."""
 
     seed: int
-    conversations: int
     batch_conversations: int
     steps: int
-    ids: FlatFile
-    labels: FlatFile
-    starts: FlatFile
-    pad_id: int
-    _open: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+    max_tokens: int  # of a row
+    workers: int  # that share a step's rows equally
+    rows_at_once: int  # that a worker takes, if it has as many
+    stream: Stream  # of ids, whose top bit says that they are trained on
+    lengths: FlatFile  # tokens of each conversation, one more than it has places: the last is only a target
+    targets_of: FlatFile  # trained tokens of each
 
     def __getstate__(self) -> dict:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "_open"} | {"_open": {}}
-
-    @property
-    def units(self) -> int:
-        """Conversations in a batch."""
-        return self.batch_conversations
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"units": self.units}
 
     @cached_property
-    def order(self) -> np.ndarray:
-        """Return the conversations of all steps, in order.
+    def units(self) -> int:
+        """Rows in every batch, empty ones included: as many as the fullest step needs, dealt to workers in equal parts."""
+        share = max(len(self.packing(step).tokens) for step in range(self.steps)) // self.workers
+        if share > self.rows_at_once:
+            share = -(-share // self.rows_at_once) * self.rows_at_once
+        return share * self.workers
 
-        Each epoch is shuffled; then, among GROUPED_BATCHES batches at a time, conversations of similar length go together, so that
-        little of a batch is padding, and the batches are shuffled again.
-        """
-        lengths = np.diff(self._array("starts"))
-        batch, epochs = self.batch_conversations, -(-self.steps * self.batch_conversations // self.conversations)
-        shuffled = [np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(self.conversations) for epoch in range(epochs)]
-        order = np.concatenate(shuffled)[: self.steps * batch]
-        chance = np.random.Generator(np.random.PCG64([self.seed, epochs]))
-        groups = []
-        for start in range(0, len(order), GROUPED_BATCHES * batch):
-            group = order[start : start + GROUPED_BATCHES * batch]
-            batches = group[np.argsort(lengths[group], kind="stable")].reshape(-1, batch)
-            groups.append(batches[chance.permutation(len(batches))].ravel())
-        return np.concatenate(groups)
+    @property
+    def unit_tokens(self) -> int:
+        """The most tokens of a row."""
+        return self.max_tokens
 
-    def _array(self, name: str) -> np.ndarray:
-        if name not in self._open:
-            self._open[name] = getattr(self, name).numbers()
-        return self._open[name]
+    # --- which conversations ---
 
-    def _rows(self, step: int, units: list[int]) -> list[slice]:
-        starts = self._array("starts")
-        numbers = self.order[step * self.units : (step + 1) * self.units][units]
-        return [slice(int(starts[number]), int(starts[number + 1])) for number in numbers]
+    @property
+    def conversations(self) -> int:
+        """Conversations there are; each comes once in an epoch."""
+        return len(self.places)
 
-    def describe(self, step: int, units: list[int]) -> list[JSON]:
-        """Say which conversations some units of a batch are, by their place in the artifact."""
-        return [{"unit": unit, "conversation": int(self.order[step * self.units + unit])} for unit in units]
+    @cached_property
+    def places(self) -> np.ndarray:
+        """The places that each conversation takes in a row: inputs, each with the next token as its target."""
+        return self.lengths.numbers().astype(np.int64) - 1
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """Where each conversation begins in the stream, and at last its end."""
+        return np.concatenate([[0], np.cumsum(self.places + 1)])
+
+    def epoch(self, number: int) -> Permutation:
+        """Return the order of an epoch (from 0)."""
+        return Permutation(self.conversations, f"{self.seed}/sft/{number}")
+
+    def numbers(self, step: int) -> np.ndarray:
+        """Return the conversations of a step, by their place in the artifact."""
+        epochs, within = np.divmod(np.arange(step * self.batch_conversations, (step + 1) * self.batch_conversations), self.conversations)
+        return np.concatenate([self.epoch(one).take(within[epochs == one]) for one in np.unique(epochs).tolist()])
+
+    def visits(self, conversation: int) -> list[int]:
+        """Return the steps (from 0) that take a conversation."""
+        epochs = -(-self.steps * self.batch_conversations // self.conversations)
+        places = [one * self.conversations + int(self.epoch(one).place(np.array([conversation]))[0]) for one in range(epochs)]
+        return [place // self.batch_conversations for place in places if place < self.steps * self.batch_conversations]
+
+    def packing(self, step: int) -> Packing:
+        """Return the rows of a step's conversations."""
+        return pack(self.places[self.numbers(step)], self.max_tokens, self.workers)
+
+    def efficiency(self) -> float:
+        """Return the share of the computed places that conversations fill; the rest pads rows. Of long stages a sample is looked at."""
+        filled = computed = 0
+        share = self.units // self.workers
+        for step in np.unique(np.linspace(0, self.steps - 1, EFFICIENCY_STEPS).astype(np.int64)).tolist():
+            tokens = self.packing(step).tokens
+            filled += int(tokens.sum())
+            for rank in range(self.workers):
+                for first in range(0, share, min(share, self.rows_at_once)):
+                    mine = [size for size in tokens[rank :: self.workers][first : first + self.rows_at_once].tolist() if size]
+                    computed += sum(len(group) * mine[group[0]] for group in alike(mine)) or 1
+        return filled / computed
+
+    def row(self, step: int, unit: int) -> list[int]:
+        """Return the conversations of a row, in order."""
+        numbers, packing = self._held(step)
+        return numbers[packing.row_of == unit].tolist()
+
+    @cached_property
+    def _held(self):
+        return lru_cache(PACKINGS_HELD)(lambda step: (self.numbers(step), self.packing(step)))
+
+    def fingerprint(self) -> str:
+        """Hash the conversations of FINGERPRINT_STEPS batches: whoever computes the order again can tell if it is the same."""
+        steps = np.unique(np.linspace(0, self.steps - 1, FINGERPRINT_STEPS).astype(np.int64)).tolist()
+        return digest_of([[step, self.numbers(step).tolist()] for step in steps])
 
     def targets(self, step: int) -> int:
         """Count the assistant tokens of a batch."""
-        labels = self._array("labels")
-        return int(sum((labels[row] != NOT_TRAINED).sum() for row in self._rows(step, list(range(self.units)))))
+        return int(self._targets[self.numbers(step)].sum())
+
+    @cached_property
+    def _targets(self) -> np.ndarray:
+        return self.targets_of.numbers()
+
+    def describe(self, step: int, units: list[int]) -> list[JSON]:
+        """Say which conversations some rows of a batch hold, by their place in the artifact."""
+        return [{"unit": unit, "conversations": self.row(step, unit)} for unit in units]
+
+    # --- the tokens themselves ---
+
+    def tokens(self, conversations: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return ids and labels (int64) of conversations; OSError if tokens are not what was sealed."""
+        found = []
+        for told in self.stream.read((int(self.starts[n]), int(self.starts[n + 1])) for n in conversations):
+            ids = (told & ~TRAINED).astype(np.int64)
+            found.append((ids[:-1], np.where(told[1:] & TRAINED, ids[1:], NOT_TRAINED)))
+        return found
+
+    def targets_hash(self, step: int) -> int:
+        """Hash the trained tokens of a batch, as the journal does when it has trained on them."""
+        return targets_hash(np.ascontiguousarray(labels[labels != NOT_TRAINED]) for _, labels in self.tokens(self.numbers(step).tolist()))
 
     def load(self, step: int, units: list[int]) -> list[Group]:
-        """Load conversations as one group, padded."""
-        rows = self._rows(step, units)
-        longest = max(row.stop - row.start for row in rows)
-        ids = torch.full((len(rows), longest), self.pad_id, dtype=torch.long)
-        labels = torch.full((len(rows), longest), NOT_TRAINED, dtype=torch.long)
-        for number, row in enumerate(rows):
-            ids[number, : row.stop - row.start] = torch.from_numpy(self._array("ids")[row].astype(np.int64))
-            labels[number, : row.stop - row.start] = torch.from_numpy(self._array("labels")[row].astype(np.int64))
-        return [Group(ids, labels)]
+        """Load rows in groups of nearly one length; a token of padding stands for rows without a conversation, if there are no others."""
+        rows = sorted((row for row in (self.row(step, unit) for unit in units) if row), key=lambda row: -self.places[row].sum())
+        flat = [number for row in rows for number in row]
+        tokens = dict(zip(flat, self.tokens(flat), strict=True))
+        together = alike([int(self.places[row].sum()) for row in rows]) or [[]]
+        return [padded([[tokens[number] for number in rows[place]] for place in group]) for group in together]
+
+
+def padded(rows: list[list[tuple[np.ndarray, np.ndarray]]]) -> Group:
+    """Lay conversations (ids, labels) end to end in their rows. Each token of padding is a document of its own, and no target."""
+    import torch
+
+    longest = max((sum(len(ids) for ids, _ in row) for row in rows), default=1)
+    ids = np.zeros((max(len(rows), 1), longest), dtype=np.int64)
+    labels, positions = np.full_like(ids, NOT_TRAINED), np.zeros_like(ids)
+    for place, row in enumerate(rows):
+        end = 0
+        for own, wanted in row:
+            here = slice(end, end + len(own))
+            ids[place, here], labels[place, here], positions[place, here] = own, wanted, np.arange(len(own))
+            end += len(own)
+    return Group(torch.from_numpy(ids), torch.from_numpy(labels), torch.from_numpy(positions))
+
+
+def open_conversations(store: str, folder: str, table: Path, sha256: dict[str, str]) -> tuple[Stream, FlatFile, FlatFile]:
+    """Open a conversations artifact: its stream of ids, from a local copy of `streams.jsonl.zst`, and lengths and targets."""
+    from tasks.artifacts.token_streams import open_streams
+    from tasks.sft.rendering import SOURCE
+
+    stream = open_streams(store, folder, table, np.dtype(np.uint32), [SOURCE])[SOURCE]
+    lengths, targets = (FlatFile(store, f"{folder}/{name}.bin", sha256[f"{name}.bin"], "uint32") for name in ("lengths", "targets"))
+    return stream, lengths, targets

@@ -2,17 +2,19 @@
 
 from recipes.errors import BadInput
 from recipes.schema import SFT, Model
-from tasks.artifacts.manifest import JSON, Manifest
-from tasks.artifacts.token_streams import FlatFile
+from tasks.artifacts.manifest import JSON
+from tasks.artifacts.token_streams import STREAMS
 from tasks.engine.job import Job
 from tasks.engine.schedule import Horizon
 from tasks.model.flops import flops_per_token
-from tasks.sft.conversations import ChatBatches
+from tasks.runtime.cluster import Profile
+from tasks.runtime.production import Reader
+from tasks.sft.conversations import ChatBatches, open_conversations
 
 
 def conversations_identity(section: SFT, tokenizer: JSON) -> JSON:
     """Return what decides rendered conversations besides the raw ones; `tokenizer` is the sha256 of each of its files."""
-    data = {key: getattr(section, key) for key in ("max_unreadable_fraction", "template", "max_tokens")}
+    data = {key: getattr(section, key) for key in ("max_unreadable_fraction", "drop_other_assistants", "template", "max_tokens")}
     return data | {"sources": [source.model_dump(mode="json") for source in section.sources], "tokenizer": tokenizer}
 
 
@@ -34,20 +36,19 @@ def sft_steps(section: SFT, counts: JSON) -> int:
     return steps
 
 
-def chat_batches(section: SFT, seed: int, store: str, folder: str, manifest: Manifest) -> ChatBatches:
-    """Open the rendered conversations as batches."""
-
-    def stream(name: str, kind: str) -> FlatFile:
-        return FlatFile(store, f"{folder}/{name}.bin", manifest.file(f"{name}.bin").sha256, kind)
-
+def chat_batches(section: SFT, seed: int, conversations: Reader, profile: Profile) -> ChatBatches:
+    """Open the rendered conversations as batches, in rows for the profile's workers."""
+    sha256 = {entry.path: entry.sha256 for entry in conversations.manifest.files}
+    stream, lengths, targets = open_conversations(conversations.store.root, conversations.folder, conversations.path(STREAMS), sha256)
     return ChatBatches(
-        seed=seed, conversations=manifest.counts["conversations"], batch_conversations=section.batch_conversations, steps=sft_steps(section, manifest.counts),
-        ids=stream("ids", "int32"), labels=stream("labels", "int32"), starts=stream("starts", "int64"), pad_id=0,
+        seed=seed, batch_conversations=section.batch_conversations, steps=sft_steps(section, conversations.manifest.counts),
+        max_tokens=section.max_tokens, workers=profile.workers, rows_at_once=max(profile.micro_batch_tokens // section.max_tokens, 1),
+        stream=stream, lengths=lengths, targets_of=targets,
     )  # fmt: skip
 
 
 def chat_job(
-    section: SFT, model: Model, seed: int, batches: ChatBatches, parent_folder: str, store: str, working: str, final: str, counts: JSON
+    section: SFT, model: Model, seed: int, batches: ChatBatches, parent_folder: str, working: str, final: str, counts: JSON
 ) -> Job:
     """Make the engine's job. The optimizer starts anew: fine-tuning is another problem with its own schedule."""
     return Job(
@@ -56,6 +57,5 @@ def chat_job(
         tokens_per_step=counts["tokens"] * section.batch_conversations // counts["conversations"],
         flops_per_token=flops_per_token(model, section.max_tokens), publish_every_tokens=None,
         checkpoint_every_steps=section.checkpoint_every_steps, keep_checkpoints=section.keep_checkpoints, parent_folder=parent_folder,
-        keep_optimizer_state=False, store=store,
-        working_folder=working, final_folder=final,
+        keep_optimizer_state=False, store=batches.stream.store, working_folder=working, final_folder=final,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import sentencepiece
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from recipes.errors import BadInput
 from recipes.schema import LoadTokenizer, Tokenization
@@ -104,12 +104,17 @@ def to_transformers(data: bytes, bos_per_document: bool, folder: Path) -> None:
 
 
 def convert(processor: sentencepiece.SentencePieceProcessor, data: bytes) -> Tokenizer:
-    """Convert a SentencePiece model to a `tokenizers` pipeline without special tokens."""
+    """Convert a SentencePiece model to a `tokenizers` pipeline without special tokens.
+
+    A dummy prefix stands before the text alone, not before what follows a special token inside it: the line break behind a turn's EOS is
+    one token, as it is where a model is trained on it. `Metaspace` leaves the prefix out before a leading space, which is doubled for that.
+    """
     from sentencepiece import sentencepiece_model_pb2
 
     proto = sentencepiece_model_pb2.ModelProto.FromString(data)
     pieces = [(piece.piece, piece.score) for piece in proto.pieces]
-    steps: list = [normalizers.Prepend("▁")] if proto.normalizer_spec.add_dummy_prefix else []
+    prefixed = proto.normalizer_spec.add_dummy_prefix
+    steps: list = [normalizers.Replace(Regex(r"\A "), "▁▁")] if prefixed else []
     if proto.trainer_spec.model_type == 1:
         fast = Tokenizer(models.Unigram(pieces, unk_id=processor.unk_id(), byte_fallback=proto.trainer_spec.byte_fallback))
     else:
@@ -118,9 +123,11 @@ def convert(processor: sentencepiece.SentencePieceProcessor, data: bytes) -> Tok
             models.BPE(ids, _merges(pieces, ids), unk_token=processor.id_to_piece(processor.unk_id()), fuse_unk=True, byte_fallback=True)
         )
     fast.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
+    if prefixed:
+        fast.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=False)
     user_defined = [piece.piece for piece in proto.pieces if piece.type == USER_DEFINED]
     fast.add_tokens([AddedToken(piece, normalized=True, special=False) for piece in user_defined])
-    tail = [decoders.Strip(" ", 1, 0)] if proto.normalizer_spec.add_dummy_prefix else []
+    tail = [decoders.Strip(" ", 1, 0)] if prefixed else []
     fast.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *tail])
     return fast
 

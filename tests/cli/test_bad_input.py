@@ -62,11 +62,7 @@ def check(file: Path, store: Path) -> None:
         ("curation.sources.1.location", "nowhere/*.txt", r"source 'python_library': nothing matches 'nowhere/\*.txt'"),
         ("curation.sources.1.location", "package:not_installed_here/x", r"the Python package 'not_installed_here' is not installed"),
         ("sft.sources.0.location", "nowhere.jsonl", r"sft source 'python_help': nothing matches 'nowhere.jsonl'"),
-        (
-            "sft.batch_conversations",
-            7,
-            r"sft: a batch is 7 units, which 2 workers cannot share equally: make sft.batch_conversations a multiple of 2",
-        ),
+        ("sft.sources.0.format", "jsonl", r"sft.sources.0: 'python_help': format `jsonl` needs a `shape`"),
         ("evaluation.suites.0.benchmarks.0.task", "arc_hard", r"arc_hard is not in the committed sample"),
     ],
 )
@@ -113,10 +109,11 @@ def test_pyflyte_itself_ends_with_the_sentence_and_a_failing_exit_code(tmp_path:
 def test_chats_and_sources_that_cannot_be_read_stop_the_run_before_training(tmp_path: Path):
     (tmp_path / "chats.jsonl").write_text('{"foo": 1}\n')
     (tmp_path / "broken.jsonl.gz").write_text("not gzip")
-    recipe = edited(
-        tmp_path, "sft.sources.0", {"name": "own", "format": "jsonl", "location": str(tmp_path / "chats.jsonl"), "licence": "CC0"}
-    )
-    with pytest.raises(BadInput, match=r"sft source 'own': none of the first 1 rows is a conversation \(unreadable\)"):
+    chats = {"name": "own", "format": "jsonl", "shape": "messages", "location": str(tmp_path / "chats.jsonl"), "licence": "CC0"}
+    recipe = edited(tmp_path, "sft.sources.0", chats)
+    with pytest.raises(
+        BadInput, match=r"sft source 'own': none of the first 1 rows is a conversation in the shape 'messages' \(unreadable\)"
+    ):
         check(recipe, tmp_path / "store")
     own = {"name": "python_library", "kind": "code", "format": "jsonl", "licence": "CC0", "rules": "reference"}
     recipe = edited(tmp_path, "curation.sources.1", own | {"location": str(tmp_path / "broken.jsonl.gz")})

@@ -43,7 +43,7 @@ def batches(steps: int, offset: int, die_at: int = -1, marker: str = "", victim:
 
     class RandomBatches:
         def __init__(self):
-            self.steps, self.units = steps, UNITS
+            self.steps, self.units, self.unit_tokens = steps, UNITS, TOKENS
 
         def _batch(self, step):
             chance = torch.Generator().manual_seed(1000 + offset + step)
@@ -226,7 +226,7 @@ def strange_batches(told_to_leave: str = "", at: int = -1):
 
     class StrangeBatches:
         def __init__(self):
-            self.steps, self.units = LONG, UNITS
+            self.steps, self.units, self.unit_tokens = LONG, UNITS, TOKENS
 
         def targets(self, step):
             return UNITS * TOKENS

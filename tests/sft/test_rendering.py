@@ -1,0 +1,127 @@
+"""Raw conversations to shards of rendered ones: the same bytes however the work is cut, everything counted, and no more than asked for."""
+
+import gzip
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recipes.errors import BadInput
+from recipes.schema import SFT, ChatSource
+from tasks.artifacts.documents import read_lines
+from tasks.artifacts.store import Store, sha256_file
+from tasks.artifacts.token_streams import STREAMS
+from tasks.runtime.steps import Steps
+from tasks.sft import rendering
+from tasks.sft.conversations import open_conversations
+from tasks.sft.rendering import TRAINED, render_all, rows_file
+from tasks.sft.template import open_tokenizer
+from tasks.sources.units import pin_files
+from tests.sft.sections import sft_section
+from tests.sft.tokenizers import small_tokenizer
+
+
+class Rendered:
+    """A conversations artifact in a folder, as the task lays it down."""
+
+    def __init__(self, root: Path, section: SFT) -> None:
+        self.store, self.section = Store(str(root)), section
+        small_tokenizer(root / "checkpoint" / "1" / "tokenizer")
+        tokenizer = {f"tokenizer/{path.name}": sha256_file(path) for path in sorted((root / "checkpoint" / "1" / "tokenizer").iterdir())}
+        places = {s.name: [{k: v for k, v in asdict(f).items() if k != "path"} for f in pin_files(s)] for s in section.sources}
+        self.files: dict[str, str] = {}
+        scratch = root / "scratch"
+        scratch.mkdir()
+
+        def add(local: Path, path: str) -> None:
+            self.files[path] = sha256_file(local)
+            self.store.put(local, f"conversations/1/{path}")
+
+        def publish(done, name: str, path: str) -> None:
+            self.files[path] = done.files[name]["sha256"]
+            self.store.copy(done.key(name), f"conversations/1/{path}")
+
+        self.steps = Steps(self.store, "working/conversations", 0)
+        self.counts, self.details = render_all(section, places, "checkpoint/1", tokenizer, self.steps, publish, add, scratch)
+        self.folder = root / "conversations" / "1"
+        self.tokenizer = open_tokenizer(root / "checkpoint" / "1" / "tokenizer")
+        opened = open_conversations(str(root), "conversations/1", self.folder / STREAMS, self.files)
+        self.stream, self.lengths, self.targets_of = opened
+
+    def text(self, number: int) -> tuple[str, str]:
+        """Return a conversation as it is read back, and what of it is trained on."""
+        ends = np.cumsum(self.lengths.numbers())
+        (told,) = self.stream.read([(int(ends[number - 1]) if number else 0, int(ends[number]))])
+        ids = (told & ~TRAINED).astype(np.int64)
+        return self.tokenizer.decode(ids), self.tokenizer.decode(ids[(told & TRAINED) > 0])
+
+
+def chat(number: int) -> dict:
+    return {"messages": [{"role": "user", "content": f"word{number}"}, {"role": "assistant", "content": f"system speaks {number}"}]}
+
+
+def write(path: Path, rows: list[dict]) -> ChatSource:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fields = {"name": path.stem, "format": "jsonl", "shape": "messages", "location": str(path), "licence": "CC0"}
+    return ChatSource.model_validate(fields)
+
+
+def test_conversations_are_read_back_as_they_were_said_and_lead_back_to_their_rows(tmp_path: Path):
+    made = Rendered(tmp_path / "store", sft_section([write(tmp_path / "own.jsonl", [chat(n) for n in range(5)])]))
+    assert made.text(3) == ("<s><|user|>\nword3\n<|assistant|>\nsystem speaks 3</s>", "system speaks 3</s>")
+    rows = list(read_lines(made.folder / rows_file(0)))
+    assert json.loads((tmp_path / "own.jsonl").read_text()[int(rows[3]["raw"].split("#b")[1]) :].splitlines()[0]) == chat(3)
+    assert made.targets_of.numbers().tolist() == [row["trained"] for row in rows]
+
+
+def test_all_rows_are_counted_and_those_that_are_left_out_by_reason(tmp_path: Path):
+    bad = [
+        {"messages": [{"role": "user", "content": "x" * 200}, {"role": "assistant", "content": "never seen"}]},
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "ends</s>here"}]},
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "I am ChatGPT"}]},
+        {"messages": [{"role": "user", "content": "a"}]},
+    ]
+    long = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "y" * 200}]}
+    source = write(tmp_path / "own.jsonl", [chat(1), *bad, long])
+    made = Rendered(tmp_path / "store", sft_section([source], max_unreadable_fraction=0.6, drop_other_assistants=True))
+    told = made.details["sources"]["own"]
+    assert told["reasons"] == {
+        "rows": 6, "kept": 2, "cut_before_assistant": 1, "control_token": 1, "names_other_assistant": 1, "no_assistant": 1,
+    }  # fmt: skip
+    assert made.counts["rows"] == made.counts["conversations"] + made.counts["dropped"] == 6
+    assert (told["cut"], made.lengths.numbers()[1]) == (1, 64 + 1)  # 64 inputs, and the last one's target
+    assert sum(told["length_histogram"]["counts"]) == 2
+
+
+def test_the_same_rows_give_the_same_conversations_however_they_are_cut_into_units(tmp_path: Path, monkeypatch):
+    source = write(tmp_path / "own.jsonl", [chat(n) for n in range(40)])
+    whole = Rendered(tmp_path / "whole", sft_section([source]))
+    monkeypatch.setattr(rendering, "UNIT_BYTES", 700)
+    parts = Rendered(tmp_path / "parts", sft_section([source]))
+    size = (tmp_path / "own.jsonl").stat().st_size
+    assert (whole.steps.made["render"], parts.steps.made["render"]) == (1, -(-size // 700))
+    assert [whole.text(n) for n in range(40)] == [parts.text(n) for n in range(40)]
+    assert whole.counts == parts.counts and whole.files["lengths.bin"] == parts.files["lengths.bin"]
+
+
+def test_compressed_lines_give_the_same_bytes_as_plain_ones(tmp_path: Path):
+    plain = write(tmp_path / "own.jsonl", [chat(n) for n in range(9)])
+    with gzip.open(tmp_path / "own.jsonl.gz", "wb") as file:
+        file.write((tmp_path / "own.jsonl").read_bytes())
+    one = Rendered(tmp_path / "one", sft_section([plain]))
+    two = Rendered(tmp_path / "two", sft_section([plain.model_copy(update={"location": str(tmp_path / "own.jsonl.gz")})]))
+    shard = "tokens/conversations/00000.bin"
+    assert one.files[shard] == two.files[shard] == sha256_file(two.folder / shard)
+
+
+def test_a_source_with_too_many_bad_rows_stops_the_run(tmp_path: Path):
+    source = write(tmp_path / "own.jsonl", [chat(1), {"messages": []}])
+    with pytest.raises(BadInput, match="1 of 2 rows are bad"):
+        Rendered(tmp_path / "store", sft_section([source]))
+
+
+def test_the_example_says_what_is_trained_on(tmp_path: Path):
+    made = Rendered(tmp_path / "store", sft_section([write(tmp_path / "own.jsonl", [chat(7)])]))
+    assert made.details["example"] == {"parts": [["<s><|user|>\nword7\n<|assistant|>\n", False], ["system speaks 7</s>", True]]}
