@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 RECIPE ?= recipes/tiny.yaml
 SERVICES ?= .services
+TEST_PROCESSES ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: run test test-fast lint services stop-services install install-test clean
@@ -11,11 +12,11 @@ run: .venv/.installed  ## raw documents to a released chat model, on this machin
 	$(BIN)/reynard run $(RECIPE)
 
 test: .venv/.installed-test lint  ## everything, slow ring (real Ray, DeepSpeed, S3 and MLflow servers) included
-	$(BIN)/python -m pytest -q -m "not slow"
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) -m "not slow"
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile -m slow
 
 test-fast: .venv/.installed-test  ## the default ring
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) -m "not slow"
 
 lint: .venv/.installed-test  ## style, import directions
 	$(BIN)/ruff check .
