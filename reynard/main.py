@@ -3,11 +3,13 @@
 import typer
 
 from reynard.chat import chat
+from reynard.compare import compare
 from reynard.drill import drill
 from reynard.explain import explain
 from reynard.fertility import fertility
 from reynard.mt_bench import mt_bench
 from reynard.plan import plan
+from reynard.rescore import rescore
 from reynard.run import run
 from reynard.serve_bench import serve_bench
 from reynard.trace import trace
@@ -27,4 +29,6 @@ app.command()(fertility)
 app.command()(drill)
 app.command()(mt_bench)
 app.command()(serve_bench)
+app.command()(rescore)
+app.command()(compare)
 app.command()(ui)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from recipes.errors import BadInput
 from tasks.artifacts.handles import Checkpoint, Run
-from tasks.artifacts.manifest import JSON, Manifest, digest_of, read_manifest
+from tasks.artifacts.manifest import JSON, Manifest, digest_of, read_manifest, sealed
 from tasks.artifacts.store import Store, open_store, sha256_file
 from tasks.evaluation.samples import FILE
 from tasks.evaluation.scorer import Scorer, Setup
@@ -176,3 +177,19 @@ def summary(row: JSON, metric: str, card: Manifest) -> JSON:
         "limit": card.details["limit"],
         "card": f"{card.name}@{card.version}",
     }
+
+
+def find_cards(store: Store, label: str) -> list[Manifest]:
+    """Return the cards that a label means: one card, those of scores, or all; BadInput if there are none. A label is name@version or a part."""
+    every = sealed(store, KIND)
+    if not label:
+        found = every
+    else:
+        name, _, version = label.rpartition("@")
+        meant = [one for one in [*every, *sealed(store, "scores")] if label in (one.name, one.version[:8]) or (
+            version and one.version.startswith(version) and name in ("", one.name))]  # fmt: skip
+        wanted = {row["card"] for one in meant if one.kind != KIND for row in one.details["benchmarks"] if "card" in row}
+        found = [one for one in every if one in meant or f"{one.name}@{one.version}" in wanted]
+    if not found:
+        raise BadInput(f"{store.root} has no card {label!r}: name a card or scores as `name@version`, or run an evaluation first")
+    return found

@@ -106,7 +106,7 @@ def evaluate_checkpoint(
     items, profile = items_folder(section), find_profile(run.profile)
     setup = Setup(model.folder, str(items) if items else None, section.batch_size, "cuda" if profile.gpus_per_worker else None)
     with Scorer(setup, scratch / "scorer") as scorer:
-        with Progress(f"evaluate {which}", 1.0, "") as progress:
+        with Progress(f"evaluate {which}", 1.0, "of the sets") as progress:
             known = scorer.ask({"do": "describe", "benchmarks": rows}, progress)
         harness, about = known["harness"], known["benchmarks"]
         cards = Cards(run, profile, model, setup, scorer)

@@ -71,7 +71,6 @@ class Process:
     def task(self, name: str) -> JSON:
         """Return a loaded task or group of the harness, with its items."""
         if name not in self.tasks:
-            self.report(0.0, f"reading {name}")
             self.loader = self.loader or task_loader([name])
             if name not in self.loader.all_tasks:
                 self.loader = task_loader([])
@@ -88,7 +87,9 @@ class Process:
     def answer(self, question: JSON) -> JSON:
         """Answer a question by its kind."""
         if question["do"] == "describe":
-            return {"harness": facts(self.setup["device"]), "benchmarks": [self.describe(row) for row in question["benchmarks"]]}
+            rows = question["benchmarks"]
+            found = [self.describe(row, number / len(rows)) for number, row in enumerate(rows)]
+            return {"harness": facts(self.setup["device"]), "benchmarks": found}
         if question["do"] == "card":
             return self.card(question)
         from tasks.evaluation.held_out import source_bits
@@ -96,8 +97,9 @@ class Process:
         lm, source = self.lm(), question["source"]
         return source_bits(lm.model, source, lm.max_length, lambda part: self.report(part, f"bits per byte of {source['source']}"))
 
-    def describe(self, row: JSON) -> JSON:
+    def describe(self, row: JSON, done: float) -> JSON:
         """Say what a benchmark is, before any model is loaded: its metric's key, its parts, and the digests of its data sets."""
+        self.report(done, f"reading {row['task']}")
         tasks = self.task(row["task"])["tasks"]
         names = sorted({task.DATASET_PATH for task in tasks.values()})
         items = self.setup["items"]

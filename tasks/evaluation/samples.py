@@ -6,6 +6,7 @@ equal documents, prompts and targets, in the same order.
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -67,8 +68,8 @@ def write_rows(path: Path, rows: Iterable[JSON]) -> None:
 
 def read_rows(path: Path) -> Iterator[JSON]:
     """Read the rows back."""
-    with zstandard.open(path, "rb") as file:
-        for line in file:
+    with path.open("rb") as file, io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(file)) as stream:
+        for line in stream:
             yield orjson.loads(line)
 
 
