@@ -5,6 +5,7 @@ from typing import Any
 
 from tasks.artifacts.manifest import Manifest
 from tasks.panels.charts import Dot, DotRow, dot_plot, grouped_bars
+from tasks.panels.curves import Series, line_chart
 from tasks.panels.formats import count, decimal, is_number
 from tasks.panels.markup import Cell, figure, fold, legend, panel, table
 
@@ -103,3 +104,29 @@ def numbers(
                 rows.append([*key[:2], key[2], name, str(one.get("metric", "")), *values, int(one.get("items") or 0)])
     columns = ["suite", "task", "shots", "checkpoint", "metric", "score, %", "± error", "chance", "reported", "items"]
     return fold(f"All {count(len(rows))} scores in numbers", table("Scores in per cent", columns, rows)) if rows else ""
+
+
+def checkpoints(scored: Sequence[tuple[int, str, Manifest]]) -> str:
+    """Show held-out bits per byte and benchmarks of checkpoints, each (trained tokens, name, scores), over the tokens they were trained on."""
+    in_order = sorted(scored, key=lambda one: (one[0], one[1]))
+    sources = sorted({source for _, _, manifest in in_order for source in manifest.details.get("held_out") or {}})
+    bits = [
+        Series(
+            source, [(tokens, (manifest.details["held_out"].get(source) or {}).get("bits_per_byte")) for tokens, _, manifest in in_order]
+        )
+        for source in sources
+    ]
+    bits.append(Series("all", [(tokens, manifest.counts.get("bits_per_byte")) for tokens, _, manifest in in_order]))
+    keys = list(dict.fromkeys(key for _, _, manifest in in_order for key in manifest.counts.get("scores") or {}))
+    marks = [Series(key, [(tokens, manifest.counts["scores"].get(key)) for tokens, _, manifest in in_order]) for key in keys]
+    rows: list[list[Cell]] = [
+        [name, tokens, number(manifest.counts.get("bits_per_byte")), *(number(manifest.counts["scores"].get(key)) for key in keys)]
+        for tokens, name, manifest in in_order
+    ]
+    note = "How many bits a byte of unseen text costs to predict, whatever the tokenizer: a line for each source, lower is better."
+    return panel(
+        "Checkpoints", f"{count(len(in_order))} checkpoints on the same held-out documents and the same benchmark items.",
+        figure("Held-out bits per byte", line_chart(bits, "Held-out bits per byte of checkpoints", "trained tokens"), note),
+        figure("Benchmarks", line_chart(marks, "Benchmark scores of checkpoints", "trained tokens"), "In percent.") if keys else "",
+        fold("All values", table("Checkpoints", ["checkpoint", "trained tokens", "bits per byte", *keys], rows)),
+    )  # fmt: skip

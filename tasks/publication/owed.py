@@ -4,8 +4,11 @@ Nothing is remembered between runs: what is owed is what the store does not have
 manifests; the code that made them is not asked for, so that a run is followed by whatever version of this project is at hand.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from recipes.errors import BadInput
 from recipes.schema import Recipe
@@ -14,7 +17,10 @@ from tasks.artifacts.lineage import ancestors
 from tasks.artifacts.manifest import JSON, Manifest, sealed
 from tasks.artifacts.store import Store, open_store
 from tasks.evaluation.score import score_checkpoint
+from tasks.panels.page import page
+from tasks.panels.scores import checkpoints
 from tasks.release.revision import export_checkpoint
+from tasks.runtime.cluster import find_profile
 from tasks.runtime.production import handle_of
 from tasks.training.published import KIND
 from tasks.training.train_stage import stage_identity
@@ -69,15 +75,20 @@ def is_of(recipe: Recipe, stages: list[JSON], manifest: Manifest) -> bool:
 def settle(run: Run, recipe: Recipe, say: Callable[[str], None]) -> str:
     """Make what every checkpoint owes and the store does not have; say a line on each, and return one on all.
 
-    BadInput names those for which it could not be made, after all others were seen to.
+    With a profile's GPUs as many checkpoints at once as it has workers: their cards wait for GPUs together. What became of all goes to
+    the run's `checkpoints.html`. BadInput names those for which it could not be made, after all others were seen to.
     """
-    owing, failed = checkpoints_of(recipe, open_store(run.store), say), []
-    for one in owing:
+    owing, failed, scored = checkpoints_of(recipe, open_store(run.store), say), [], []
+    for one, outcome in outcomes(run, recipe, owing):
         try:
-            say(f"  {one.checkpoint.label}: {settle_one(run, recipe, one)}")
+            told, scores = outcome()
+            scored.append((one.checkpoint.tokens, one.checkpoint.name, scores))
+            say(f"  {one.checkpoint.label}: {told}")
         except (BadInput, RuntimeError, OSError) as error:
             failed.append(one.checkpoint.label)
             say(f"! {one.checkpoint.label}: {error}")
+    if scored:
+        draw(run, recipe, scored)
     if failed:
         raise BadInput(
             f"{len(failed)} of {len(owing)} checkpoints still owe an export or scores, for the reasons above: {', '.join(failed)}"
@@ -89,7 +100,18 @@ def settle(run: Run, recipe: Recipe, say: Callable[[str], None]) -> str:
     )
 
 
-def settle_one(run: Run, recipe: Recipe, one: Owing) -> str:
+def outcomes(run: Run, recipe: Recipe, owing: list[Owing]) -> Iterator[tuple[Owing, Callable[[], tuple[str, Manifest]]]]:
+    """Yield every checkpoint with the call that gives, or waits for, what came out: one after the other without GPUs, else at once."""
+    profile = find_profile(run.profile)
+    if not profile.gpus_per_worker:
+        yield from ((one, partial(settle_one, run, recipe, one)) for one in owing)
+        return
+    with ThreadPoolExecutor(profile.workers) as threads:
+        futures = [threads.submit(settle_one, run, recipe, one) for one in owing]
+        yield from ((one, future.result) for one, future in zip(owing, futures, strict=True))
+
+
+def settle_one(run: Run, recipe: Recipe, one: Owing) -> tuple[str, Manifest]:
     """Make a checkpoint's export and its scores, unless they are there; return what came out."""
     export = export_checkpoint(run, one.checkpoint).manifest
     name = "scores-base" if one.is_base else f"scores-{one.checkpoint.name}"
@@ -97,4 +119,12 @@ def settle_one(run: Run, recipe: Recipe, one: Owing) -> str:
     assert export is not None and scores is not None
     marks = "".join(f"  {task} {score:.1f}" for task, score in scores.counts["scores"].items())
     proof = f"exported, logits differ by at most {export.details['logit_difference']:.1e}"
-    return f"{proof}; {scores.counts['bits_per_byte']:.3f} bits per byte{marks}"
+    return f"{proof}; {scores.counts['bits_per_byte']:.3f} bits per byte{marks}", scores
+
+
+def draw(run: Run, recipe: Recipe, scored: list[tuple[int, str, Manifest]]) -> None:
+    """Write the page of a recipe's checkpoints into the run's folder."""
+    Path(run.folder).mkdir(parents=True, exist_ok=True)
+    facts = [("recipe", recipe.name), ("checkpoints", str(len(scored))), ("store", run.store)]
+    written = page(f"Checkpoints of {recipe.name}", "", facts, [checkpoints(scored)])
+    (Path(run.folder) / "checkpoints.html").write_text(written, encoding="utf-8")

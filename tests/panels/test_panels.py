@@ -6,7 +6,7 @@ import pytest
 
 from tasks.panels.curation import curation
 from tasks.panels.release import release
-from tasks.panels.scores import scores
+from tasks.panels.scores import checkpoints, scores
 from tasks.panels.tokens import tokens
 from tasks.panels.training import training
 from tests.panels import made_up
@@ -218,6 +218,13 @@ def test_scores_sets_checkpoints_side_by_side_with_chance_and_reported_values():
     for written in ("27.3 ± 4.1", "31.2 ± 4.1", "arc_easy, 25-shot, chance: 25.0", "arc_easy, 25-shot, reported: 55.2", "A diamond"):
         assert written in fragment
     assert "lower is better: base 2.125, chat 2.125." in fragment
+
+
+def test_checkpoints_are_drawn_over_their_tokens_in_order_a_line_for_each_source_and_benchmark():
+    fragment = checkpoints([(2000, "stage2", made_up.scored("base", 31.2, None)), (1000, "stage1", made_up.scored("base", 27.3, None))])
+    assert fragment.count("<svg") == 2 and "speeches 2.125" in fragment and "zero_shot/arc_easy 31.2" in fragment
+    rows = [row for row in table_rows(fragment) if row[0].startswith("stage")]
+    assert [row[:3] for row in rows] == [["stage1", "1,000", "2.125"], ["stage2", "2,000", "2.125"]]
 
 
 def test_scores_without_reported_values_do_not_speak_of_diamonds():

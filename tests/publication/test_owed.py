@@ -113,6 +113,8 @@ def test_every_checkpoint_gets_an_export_and_scores_in_order_and_a_line(run, sto
     assert all("exported, logits differ by at most 3.0e-06; 2.500 bits per byte  suite/task 25.0" in line for line in lines[:-1])
     assert lines[-1] == "6 checkpoints of micro, all exported and scored" and work == ["proved", "scored"] * 6
     assert {m.name for m in sealed(store, "export")} == {f"export-{name}" for name in ALL}
+    page = (Path(run.folder) / "checkpoints.html").read_text()
+    assert "6 checkpoints on the same held-out documents" in page and all(name in page for name in ALL)
     # the base model's scores have the pipeline's own name, whoever made them
     assert {m.name for m in sealed(store, "scores")} == {"scores-base"} | {f"scores-{name}" for name in ALL if name != "stage3"}
 
