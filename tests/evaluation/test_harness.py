@@ -10,9 +10,12 @@ import pytest
 from recipes.errors import BadInput
 from recipes.schema import Evaluation
 from tasks.artifacts.handles import Run
-from tasks.evaluation.cards import read_model
+from tasks.artifacts.store import open_store
+from tasks.evaluation.cards import find_cards, read_model
 from tasks.evaluation.evaluate import HeldOut, evaluate_checkpoint
+from tasks.evaluation.rescore import recompute, rescore
 from tasks.evaluation.sample import ITEMS
+from tasks.evaluation.samples import read_rows
 
 pytestmark = pytest.mark.slow
 BOS, EOS, CONTEXT, LIMIT = 256, 257, 1024, 24
@@ -165,3 +168,25 @@ def test_a_scoring_process_that_fails_shows_the_end_of_its_errors(tmp_path):
     with pytest.raises(RuntimeError, match=r"(?s)scoring piqa failed with exit status 1.*tokenizer_config.json"):
         (tmp_path / "missing").mkdir()
         score(tmp_path, tmp_path / "missing", "piqa", "acc")
+
+
+def test_rescoring_finds_every_card_equal_without_a_model_and_a_changed_answer_prompt_or_document_unequal(scored):
+    store = open_store(scored[3].store)
+    cards = find_cards(store, "")
+    assert sorted(card.counts["task"] for card in cards) == sorted({row["task"] for row in scored[0]["details"]["benchmarks"]})
+    for card in cards:
+        again = rescore(store, card)
+        assert again["differences"] == [] and again["results"][card.counts["task"]] == card.counts["results"][card.counts["task"]]
+    card = next(card for card in cards if card.counts["task"] == "arc_easy")
+    rows = list(read_rows(Path(store.uri(f"card/{card.version}/samples.jsonl.zst"))))
+    row = rows[3]
+    gold, right = row["target"], row["metrics"]["none"]["acc"]
+    row["responses"][gold][0] = -1000.0 if right else 1000.0
+    said = recompute(card.counts, card.details, rows)["differences"]
+    assert f"item 3 of arc_easy: acc is {1 - right}, not {right}" in said
+    assert any(one.startswith("arc_easy: acc,none is") for one in said)
+    row["arguments"][0][0] += "?"
+    rows[5]["doc"]["question"] += "?"
+    said = recompute(card.counts, card.details, rows)["differences"]
+    assert {"item 3 of arc_easy has another prompt hash", "item 5 of arc_easy has another doc hash"} <= set(said)
+    assert recompute(card.counts, card.details, rows[:-1])["differences"][-1] == f"{LIMIT - 1} items, the card says {LIMIT}"
