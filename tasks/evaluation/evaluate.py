@@ -18,7 +18,7 @@ from tasks.evaluation.scorer import Scorer, Setup
 from tasks.runtime.cluster import find_profile
 from tasks.runtime.progress import Progress
 
-ITEMS_SAID = {"sample": "committed sample of at most 100 items of each set", "hub": "full sets of the Hub"}
+ITEMS_SAID = {"sample": "committed sample of at most 100 items of each set", "hub": "the Hub's sets"}
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,6 @@ def evaluate_checkpoint(
             "benchmarks": scored,
             "held_out": {row["source"]: {key: value for key, value in row.items() if key != "source"} for row in measured},
             "harness": harness,
-            "items": ITEMS_SAID[section.items],
+            "items": ITEMS_SAID[section.items] + (f", the first {section.limit:,} of each task" if section.limit else ", whole"),
         },
     }
