@@ -1,4 +1,4 @@
-"""`reynard trace`: which documents a step saw, and which steps saw a document, told from the artifact store alone."""
+"""`reynard trace`: which documents a step saw, which steps saw a document, and with --sft the same of conversations, told from the store alone."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,12 +22,16 @@ def trace(
     step: Annotated[int, typer.Option(help="A step of pre-training, counted through all stages from 1, as in the journal and MLflow.")] = 0,
     rank: Annotated[int, typer.Option(help="Only what this worker was dealt.")] = -1,
     document: Annotated[str, typer.Option("--document", help="A document's id, or its first 6 or more digits.")] = "",
+    sft: Annotated[bool, typer.Option("--sft", help="Trace fine-tuning: its own steps, from 1, and its conversations.")] = False,
+    conversation: Annotated[str, typer.Option(help="With --sft: a conversation's number, or the address of its raw row (or its end).")] = "",
     run: Annotated[str, typer.Option(help="The run whose model is traced. Default: the latest.")] = "",
     store: Annotated[str, typer.Option(help="Artifact store, whose newest model is traced: a folder or s3://bucket/prefix.")] = "",
     model: Annotated[str, typer.Option(help="Another model: `name@version` of a checkpoint or release, or a released folder.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Write what is known as JSON.")] = False,
 ) -> None:  # fmt: skip
-    """Say which documents a step saw, or which steps saw a document."""
+    """Say which documents a step saw, or which steps saw a document; of fine-tuning, conversations."""
+    if sft or conversation:
+        return trace_chats(step, conversation, run, store, model, as_json)
     try:
         if bool(step) == bool(document):
             raise BadInput("say what to trace: --step N or --document ID, one of them")
@@ -112,3 +116,46 @@ def show_document(one: JSON) -> None:
         typer.echo(f"  step {visit['step']:>8,}  {visit['stage']}  rank {visit['rank']}  tokens {visit['from']:,} to {visit['to']:,}")
     if len(one["seen"]) > VISITS_SHOWN:
         typer.echo(f"  and {len(one['seen']) - VISITS_SHOWN:,} more: --json has all")
+
+
+def trace_chats(step: int, conversation: str, run: str, store: str, model: str, as_json: bool) -> None:
+    """Say which conversations a step of fine-tuning took, or which steps took a conversation."""
+    try:
+        if (step > 0) == bool(conversation):
+            raise BadInput("say what to trace in fine-tuning: --step N, from 1, or --conversation NUMBER or ADDRESS, one of them")
+        from tasks.sft.trace import ChatTrace
+
+        where = find_store(run, store)
+        traced = ChatTrace(where.store, find_model(where.store, model or where.versions.get("release-chat", ""), where.run))
+        if step:
+            found: Any = traced.step(step)
+        else:
+            numbers = [int(conversation)] if conversation.isdecimal() else traced.find(conversation)
+            found = [traced.conversation(number) for number in numbers]
+    except (BadInput, LookupError, OSError) as error:
+        typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
+        raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
+    if as_json:
+        typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+    elif step:
+        show_chat_step(found)
+    else:
+        for one in found:
+            show_conversation(one)
+            typer.echo(f"  taken by step{'s' if len(one['steps']) > 1 else ''} {', '.join(map(str, one['steps'])) or 'none'}")
+
+
+def show_chat_step(found: JSON) -> None:
+    """Print the conversations of a step of fine-tuning."""
+    head = f"step {found['step']:,} of {found['steps']:,} of {found['checkpoint']}: {len(found['conversations']):,} conversations"
+    typer.secho(head, bold=True)
+    said = "verified: its trained tokens have the hash that was taken when they were trained on"
+    typer.secho(f"  {said}" if found["verified"] else f"  NOT {said}", fg="green" if found["verified"] else "red")
+    for one in found["conversations"]:
+        show_conversation(one)
+
+
+def show_conversation(one: JSON) -> None:
+    """Print where a conversation was read and how much of it is trained on."""
+    size = f"{one['tokens']:,} tokens, {one['trained']:,} trained on, {one['turns']:,} turns"
+    typer.echo(f"  {one['conversation']:>9,}  {one['source']}  {size}  {printable(one['raw'])}")

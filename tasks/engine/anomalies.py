@@ -28,6 +28,7 @@ from tasks.engine.background import persist
 from tasks.engine.job import Job
 from tasks.engine.journal import Row
 from tasks.engine.lean_deepspeed import deepspeed
+from tasks.engine.snapshot import trainable
 
 NORMAL = 1.4826  # a normal distribution's standard deviation, in median absolute deviations
 LEAST_SPREAD = 1e-4  # of the median: losses that are all equal make nothing a spike
@@ -115,10 +116,7 @@ class Reporter:
 
         Every rank must call it, while the gradients are there. The units' losses take one more forward pass of the batch.
         """
-        norms = {
-            name: float(deepspeed.utils.safe_get_full_grad(parameter).float().norm())
-            for name, parameter in sorted(engine.module.named_parameters())
-        }
+        norms = {name: float(deepspeed.utils.safe_get_full_grad(parameter).float().norm()) for name, parameter in trainable(engine)}
         losses: list[list[tuple[int, float]]] = [[] for _ in range(distributed.get_world_size())]
         distributed.all_gather_object(losses, [(unit, self._loss(engine, step, unit)) for unit in mine])
         if distributed.get_rank() != 0:

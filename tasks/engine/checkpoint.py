@@ -1,8 +1,9 @@
 """A DeepSpeed engine's state to safetensors in the store and back, whatever the world size and the ZeRO stage.
 
 Every parameter belongs to the worker that holds most of its state. Each writes its own: `model-<n>-of-<m>.safetensors` (weights in float32 under
-`transformers`' names) and `optimizer-<n>-of-<m>.safetensors` (AdamW's moments); rank 0 adds `state.json` (steps done, and updates made in them)
-and `probe.safetensors` (ids and the trainer's own logits, against which exports are proved). Nothing is pickled.
+`transformers`' names; `adapter-...` where only adapters are trained) and `optimizer-<n>-of-<m>.safetensors` (AdamW's moments); rank 0 adds
+`state.json` (steps done, and updates made in them) and `probe.safetensors` (ids and the trainer's own logits, against which exports are
+proved). Nothing is pickled.
 
 Training stands still only while the state is copied to the host (`snapshot.py`). A thread of each worker writes, hashes and uploads;
 rank 0's waits for the list of every other worker's files and seals the checkpoint. At most one is on its way.
@@ -35,9 +36,11 @@ POLL_SECONDS = 0.2
 
 
 def probe(engine, ids: Tensor) -> dict[str, Tensor]:
-    """Return a probe's ids and the trainer's logits for them."""
+    """Return a probe's ids and the trainer's logits for them, without dropout."""
+    engine.module.eval()
     with torch.no_grad():
         logits = engine.module.logits(ids.to(engine.device)).float().cpu()
+    engine.module.train()
     return {"ids": ids.contiguous(), "logits": logits.contiguous()}
 
 
@@ -51,12 +54,13 @@ class Saver:
     attempt: int
     keep: int  # finished ones inside a stage
     stays: Callable[[int], bool]  # tells of the steps whose checkpoints are kept besides, until somebody takes them
+    weights_kind: str = "model"
     worker: Worker = field(default_factory=Worker)
     entries: list[FileEntry] = field(default_factory=list)  # rank 0: the files of the last checkpoint
     news: list[Row] = field(default_factory=list)  # rank 0: size and time of sealed checkpoints, until they are told
 
     def __post_init__(self) -> None:
-        self.snapshot = Snapshot(self.engine)
+        self.snapshot = Snapshot(self.engine, self.weights_kind)
 
     def save(self, folder: str, optimizer_steps: int, probe_ids: Tensor, before_seal: Callable[[], None] | None = None) -> float:
         """Begin to save into a folder of the store; returns the seconds that training stood still. Every rank must call it.
@@ -154,12 +158,15 @@ def load_weights(module: torch.nn.Module, store: Store, folder: str) -> None:
     module.load_state_dict(read_tensors(fetch(store, folder, "model-")), strict=True)
 
 
-def restore(engine, store: Store, folder: str, with_weights: bool) -> int:
-    """Put a checkpoint's optimizer state (and weights) into the engine; return its optimizer steps. Every rank must call it."""
+def restore(engine, store: Store, folder: str, weights_kind: str | None) -> int:
+    """Put a checkpoint's optimizer state (and weights, if their kind is given) into the engine; return its optimizer steps.
+
+    Every rank must call it.
+    """
     moments = read_tensors(fetch(store, folder, "optimizer-"))
-    weights = read_tensors(fetch(store, folder, "model-")) if with_weights else {}
+    weights = read_tensors(fetch(store, folder, f"{weights_kind}-")) if weights_kind else {}
     for name, parameter in trainable(engine):
-        if with_weights:
+        if weights_kind:
             deepspeed.utils.safe_set_full_fp32_param(parameter, weights[name])
             parameter.data.copy_(weights[name])
         for moment in MOMENTS:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from recipes.schema import AdamW, Anomalies, Model, Schedule
+from recipes.schema import AdamW, Anomalies, LoRA, Model, Schedule
 from tasks.artifacts.manifest import JSON
 from tasks.engine.schedule import Horizon
 from tasks.model.decoder import Group
@@ -73,6 +73,12 @@ class Job:
     store: str
     working_folder: str  # journal and unfinished checkpoints, a key in the store
     final_folder: str  # where the finished checkpoint's files go, a key in the store
+    lora: LoRA | None = None  # adapters beside the parent's weights are trained in their place
+
+    @property
+    def weights_kind(self) -> str:
+        """What the files with the trained weights are called: a whole model, or adapters."""
+        return "model" if self.lora is None else "adapter"
 
     def saves_after(self, step: int) -> bool:
         """Tell whether a checkpoint is saved after a step (0-based in the stage)."""

@@ -12,6 +12,7 @@ import ray.train
 import torch
 from torch import distributed
 
+from tasks.artifacts.manifest import digest_of
 from tasks.artifacts.store import Store, open_store
 from tasks.artifacts.token_streams import HASH_MASK
 from tasks.engine import checkpoint
@@ -25,6 +26,7 @@ from tasks.engine.prefetch import Prefetch
 from tasks.engine.schedule import learning_rate
 from tasks.model.decoder import Decoder
 from tasks.model.initialization import initialize
+from tasks.model.lora import add_adapters
 from tasks.runtime.cluster import Profile
 
 
@@ -54,8 +56,9 @@ class Worker:
         self.done = restore_newest(self.engine, job)
         self.probe_ids = job.batches.load(0, [0])[0].ids[:1, : checkpoint.PROBE_TOKENS]
         self.saver = checkpoint.Saver(
-            self.engine, self.store, job.working_folder, attempt_number(self.engine.device), job.keep_checkpoints, job.publishes
-        )
+            self.engine, self.store, job.working_folder, attempt_number(self.engine.device), job.keep_checkpoints, job.publishes,
+            job.weights_kind,
+        )  # fmt: skip
         self.journal = BackgroundJournal(JournalWriter(self.store, job.working_folder))
         self.notices = Notices(self.store, job.working_folder, self.rank)
         self.flops_share = job.flops_per_token / (profile.gpu_peak_flops * self.world) if profile.gpu_peak_flops else 0.0
@@ -102,6 +105,10 @@ class Worker:
             waited, hashes = waited + time.monotonic() - asked, hashes + hashed
             if number:
                 engine.step()  # of the micro-batch before: only the last one's updates weights
+            if job.lora is not None and job.lora.dropout:
+                torch.manual_seed(
+                    int(digest_of([job.seed, job.first_step + step, self.rank, number])[:15], 16)
+                )  # the same when taken again
             nll = engine([group.to(engine.device) for group in groups])
             engine.backward(nll * scale)
             total += nll.detach()
@@ -214,12 +221,15 @@ def build_engine(job: Job, profile: Profile, accumulation: int):
         initialize(model, job.model, job.seed)
     else:
         checkpoint.load_weights(model, open_store(job.store), job.parent_folder)
+    if job.lora is not None:
+        add_adapters(model, job.lora, job.seed)
     model.prepare(profile.compile_blocks, profile.checkpoint_blocks)
-    matrices = [p for _, p in sorted(model.named_parameters()) if p.ndim >= 2]
-    vectors = [p for _, p in sorted(model.named_parameters()) if p.ndim < 2]
+    trained = [p for _, p in sorted(model.named_parameters()) if p.requires_grad]
+    matrices, vectors = [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2]
     o = job.optimizer
+    groups = [{"params": matrices, "weight_decay": o.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": o.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        [group for group in groups if group["params"]],
         lr=0.0, betas=(o.beta1, o.beta2), eps=o.eps, fused=torch.cuda.is_available())  # fmt: skip
     config = {
         "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": accumulation,
@@ -237,7 +247,7 @@ def restore_newest(engine, job: Job) -> int:
     store = open_store(job.store)
     steps = checkpoint.sealed_steps(store, job.working_folder)
     if steps:
-        return checkpoint.restore(engine, store, checkpoint.step_folder(job.working_folder, steps[-1]), with_weights=True) - job.first_step
+        return checkpoint.restore(engine, store, checkpoint.step_folder(job.working_folder, steps[-1]), job.weights_kind) - job.first_step
     if job.parent_folder is not None and job.keep_optimizer_state:
-        checkpoint.restore(engine, store, job.parent_folder, with_weights=False)
+        checkpoint.restore(engine, store, job.parent_folder, None)
     return 0

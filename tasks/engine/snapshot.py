@@ -31,8 +31,8 @@ class Piece(NamedTuple):
 
 
 def trainable(engine) -> list[tuple[str, torch.nn.Parameter]]:
-    """Return the model's parameters by name, in a fixed order."""
-    return sorted(engine.module.named_parameters())
+    """Return the model's parameters that are trained, by name, in a fixed order."""
+    return sorted((name, parameter) for name, parameter in engine.module.named_parameters() if parameter.requires_grad)
 
 
 def held_here(engine) -> Held:
@@ -64,8 +64,9 @@ def pieces(held: list[Held]) -> Iterator[Piece]:
 class Snapshot:
     """This worker's part of the state. Every rank makes one, and they take it together; until the next one the tensors stay as they are."""
 
-    def __init__(self, engine) -> None:
+    def __init__(self, engine, weights_kind: str) -> None:
         self.engine, self.rank, self.world = engine, distributed.get_rank(), distributed.get_world_size()
+        self.weights_kind = weights_kind
         held: list[Held] = [{} for _ in range(self.world)]
         distributed.all_gather_object(held, held_here(engine))
         self.owner = owners(held)
@@ -94,7 +95,7 @@ class Snapshot:
             torch.cuda.current_stream(self.engine.device).synchronize()
         weights = {name: tensor for (state, name), tensor in self.host.items() if state is None}
         moments = {f"{state}/{name}": tensor for (state, name), tensor in self.host.items() if state is not None}
-        return {shard_name("model", self.rank, self.world): weights, shard_name("optimizer", self.rank, self.world): moments}
+        return {shard_name(self.weights_kind, self.rank, self.world): weights, shard_name("optimizer", self.rank, self.world): moments}
 
     def _exchange(self, state: str | None, fragments: dict) -> None:
         """Send the pieces whose parameters belong to others, and receive those of this worker's."""

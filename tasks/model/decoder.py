@@ -82,6 +82,7 @@ class Trunk(nn.Module):
         self.norm = RMSNorm(model.hidden_size, model.norm_eps)
         self.head_size, self.theta, self.window = model.head_size, model.rope_theta, model.sliding_window
         self.checkpoint_blocks = False
+        self.blocks_draw = False  # random numbers, which a block that is computed again has to draw again: adapters with dropout
 
     def forward(self, ids: Tensor, positions: Tensor | None = None) -> Tensor:
         tokens = ids.shape[1]
@@ -92,7 +93,7 @@ class Trunk(nn.Module):
         x = self.embed_tokens(ids)
         for layer in self.layers:
             if self.checkpoint_blocks and torch.is_grad_enabled():
-                x = checkpoint(layer, x, cos, sin, mask, use_reentrant=False, preserve_rng_state=False)
+                x = checkpoint(layer, x, cos, sin, mask, use_reentrant=False, preserve_rng_state=self.blocks_draw)
             else:
                 x = layer(x, cos, sin, mask)
         return self.norm(x)

@@ -7,10 +7,10 @@ from tasks.panels.charts import bars, histogram
 from tasks.panels.formats import amount, count, escaped, share, words
 from tasks.panels.markup import Markup, figure, panel, table
 
-TRAINED_STYLE = "background:color-mix(in srgb, currentColor 14%, transparent);border-radius:2px;font-weight:600"
+TRAINED_STYLE = "color:inherit;background:color-mix(in srgb, currentColor 14%, transparent);border-radius:2px;font-weight:600"
 NOTED = {
     "names_other_assistant": "the assistant names another one",
-    "control_token": "a content spells out a token that ends or begins a turn",
+    "control_token": "a content spells out a control token",
     "cut_before_assistant": "cut before the assistant speaks",
 }
 

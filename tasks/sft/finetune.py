@@ -58,4 +58,5 @@ def chat_job(
         flops_per_token=flops_per_token(model, section.max_tokens), publish_every_tokens=None,
         checkpoint_every_steps=section.checkpoint_every_steps, keep_checkpoints=section.keep_checkpoints, parent_folder=parent_folder,
         keep_optimizer_state=False, store=batches.stream.store, working_folder=working, final_folder=final,
+        lora=section.lora,
     )  # fmt: skip

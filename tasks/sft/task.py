@@ -18,6 +18,7 @@ def finetune(run: RunRef, seed: int, model: Model, section: SFT, raw: RawSources
     from tasks.engine.facts import stage_facts
     from tasks.engine.launch import run_job
     from tasks.sft.finetune import chat_batches, chat_job, conversations_identity, sft_identity
+    from tasks.sft.merging import add_merged
     from tasks.sft.rendering import render_all
 
     checkpoint, profile = Reader.of(run, base), find_profile(run.profile)
@@ -44,6 +45,8 @@ def finetune(run: RunRef, seed: int, model: Model, section: SFT, raw: RawSources
             job = chat_job(section, model, seed, batches, checkpoint.folder, f"working/{made.version}", made.folder, chats.manifest.counts)
             files, rows, world_size = run_job(job, profile, made.tracking, str(made.scratch))
             made.files += files
+            if section.lora is not None:
+                add_merged(section.lora, checkpoint, files, made.store, made.folder, made.scratch, made.add_file)
             made.add_text("model.json", orjson.dumps(model.model_dump(mode="json")))
             for entry in checkpoint.manifest.matching("tokenizer/"):
                 made.copy_file(checkpoint.path(entry.path), entry.path)

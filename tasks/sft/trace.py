@@ -35,7 +35,9 @@ class ChatTrace:
         every = ancestors(self.store, self.model)
         found = [one for one in every if one.kind == "checkpoint" and "conversations" in one.identity.get("parent_artifacts", {})]
         if not found:
-            raise BadInput(f"{self.model.name}@{self.model.version[:8]} is no chat model: it was never fine-tuned, so trace it without --sft")
+            raise BadInput(
+                f"{self.model.name}@{self.model.version[:8]} is no chat model: it was never fine-tuned, so trace it without --sft"
+            )
         self.checkpoint = found[0]
         version = self.checkpoint.identity["parent_artifacts"]["conversations"]["version"]
         self.conversations = Reader(self.store, next(one for one in every if one.kind == "conversations" and one.version == version))
@@ -71,7 +73,9 @@ class ChatTrace:
     def find(self, raw: str) -> list[int]:
         """Return the conversations whose raw row has an address that ends with `raw`; LookupError if none has."""
         first = np.concatenate([[0], self.ends]).tolist()
-        found = [first[shard] + n for shard in range(len(self.shards)) for n, row in enumerate(self.rows(shard)) if row["raw"].endswith(raw)]
+        found = [
+            first[shard] + n for shard in range(len(self.shards)) for n, row in enumerate(self.rows(shard)) if row["raw"].endswith(raw)
+        ]
         if not found:
             raise LookupError(f"no conversation was read from {raw!r}, or it was left out: the conversations' panel counts these by reason")
         return found

@@ -1,8 +1,13 @@
-"""The fine-tuning section of a recipe, for tests."""
+"""The fine-tuning section of a recipe, and a model of a few thousand parameters, for tests."""
 
 from collections.abc import Sequence
 
-from recipes.schema import SFT, ChatSource
+from recipes.schema import SFT, ChatSource, Model
+
+MODEL = Model(
+    family="llama", vocabulary_size=290, hidden_size=16, intermediate_size=32, layers=2, heads=2, kv_heads=1, head_size=8, context_tokens=64,
+    rope_theta=10000.0, norm_eps=1e-5, tied_embeddings=True, sliding_window=None, initialization="scratch", initializer_range=0.2,
+)  # fmt: skip
 
 
 def sft_section(sources: Sequence[ChatSource], **changes) -> SFT:
