@@ -59,7 +59,9 @@ class Cards:
     def __init__(self, run: Run, profile: Profile, model: Model, setup: Setup, scorer: Scorer) -> None:
         self.run, self.profile, self.model, self.setup, self.scorer = run, profile, model, setup, scorer
         self.on_ray = profile.gpus_per_worker > 0
-        self.steps = Steps(open_store(run.store), FOLDER, profile.workers if self.on_ray else 0, gpus=float(profile.gpus_per_worker))
+        # of this checkpoint alone, so that one with the same weights, scored at the same time, deletes nothing that is needed here
+        folder = f"{FOLDER}/{model.checkpoint.version if model.checkpoint else model.weights[:16]}"
+        self.steps = Steps(open_store(run.store), folder, profile.workers if self.on_ray else 0, gpus=float(profile.gpus_per_worker))
 
     def make(self, identities: list[JSON], parts: dict[str, int], harness: JSON) -> list[Manifest]:
         """Return the cards of identities, in order; `parts` is how many tasks a task stands for."""
