@@ -91,13 +91,18 @@ def run(job: Job, profile: Profile, scratch: str) -> list[Row]:
     return run_job(job, profile, Tracking("", ""), scratch)[1]
 
 
-def run_workers(job: Job, profile: Profile) -> list[Row]:
-    """Train a job with the engine's workers in processes without Ray, which needs seconds for each group; return the journal's rows."""
+def run_workers(job: Job, profile: Profile, method: str = "spawn") -> list[Row]:
+    """Train a job with the engine's workers in processes without Ray, which needs seconds for each group; return the journal's rows.
+
+    `method` starts them: `spawn`, each with memory of its own, or `forkserver`, which loads the engine once for all groups.
+    """
     from tasks.artifacts.store import open_store
     from tasks.engine.journal import merged_rows
 
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # a CPU's tensors are given back when they are freed: what is resident is what lives
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(["tasks.engine.loop"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

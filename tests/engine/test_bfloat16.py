@@ -16,7 +16,7 @@ EVERY_LEAP = Anomalies(policy="skip", window_steps=WINDOW, threshold=1e-6, most_
 def train(root: Path, precision: str, zero_stage: int, workers: int) -> tuple[list[dict], dict]:
     name = f"{precision}-{zero_stage}-{workers}"
     job = engine_job(decoder(64, 16, 1, 32, 32, 16), RandomTokens(STEPS, 4, 32, 64), precision, str(root), name, 20)
-    rows = run_workers(replace(job, anomalies=EVERY_LEAP), profile_of(workers, zero_stage, 32, "cpu"))
+    rows = run_workers(replace(job, anomalies=EVERY_LEAP), profile_of(workers, zero_stage, 32, "cpu"), "forkserver")
     return rows, read_tensors(sorted((root / job.final_folder).glob("model-*.safetensors")))
 
 
