@@ -44,11 +44,11 @@ def show(found: dict[str, Any]) -> None:
     if found["limit"] is not None:
         typer.echo(f"ours: the first {found['limit']:,} items of each part; the report's: full sets")
     wide = max(len(row["name"]) for row in found["rows"]) + 2
-    typer.echo(" " * wide + "".join(f"{column['title']:>20}" for column in found["columns"]))
+    typer.echo(" " * wide + "".join(f"{column['title']:>22}" for column in found["columns"]))
     for row in found["rows"]:
         cells = [f"{value['score']:.2f}" + ("" if row["reported"] else f" [{value['low']:.1f}, {value['high']:.1f}]") if value else "-"
                  for value in row["values"]]  # fmt: skip
-        typer.echo(f"{row['name']:<{wide}}" + "".join(f"{cell:>20}" for cell in cells) + ("  reported" if row["reported"] else ""))
+        typer.echo(f"{row['name']:<{wide}}" + "".join(f"{cell:>22}" for cell in cells) + ("  reported" if row["reported"] else ""))
     for one in found["differences"]:
         typer.echo(
             f"{one['of']} above {one['above']} on {one['task']}, {one['shots']}-shot: {one['difference']:+.2f} [{one['low']:+.2f}, {one['high']:+.2f}]"

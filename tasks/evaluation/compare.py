@@ -52,7 +52,11 @@ def find_entries(store: Store, labels: Sequence[str]) -> list[Entry]:
             raise BadInput(f"{store.root} has no scores and no card {label!r}: run an evaluation first, or name one of its labels")
         for one in meant:
             own = [one] if one.kind == KIND else [by_label[row["card"]] for row in one.details["benchmarks"] if row.get("card") in by_label]
-            name = f"{one.name}@{one.version[:8]}" if one.kind != KIND else f"weights {one.identity['section']['weights'][:8]}"
+            name = (
+                f"{one.name.removeprefix('scores-')}@{one.version[:8]}"
+                if one.kind != KIND
+                else f"weights {one.identity['section']['weights'][:8]}"
+            )
             entry = next((other for other in found if other.name == name), None) or Entry(name)
             entry.cards |= {(card.counts["task"], card.counts["shots"]): card for card in own}
             found += [] if entry in found else [entry]

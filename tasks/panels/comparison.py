@@ -8,7 +8,7 @@ from tasks.panels.formats import count, shortened, text_width, tick_texts, ticks
 from tasks.panels.markup import Cell, figure, multiples, panel, table
 
 JSON = dict[str, Any]
-WIDTH, ROW, TOP = 400, 19, 8
+WIDTH, ROW, TOP = 330, 18, 8
 
 NOTE = (
     "A dot is one of our models, the line through it the 95 % interval; a diamond is a value that the report printed, "
@@ -27,7 +27,7 @@ def comparison(found: JSON) -> str:
         if any(row["values"][number] for row in found["rows"] if not row["reported"])
     ]
     note = f'<p class="note">{NOTE}</p>'
-    return panel("Beside the report", lead, multiples(charts), note, values(found), pairs(found["differences"]))
+    return panel("Beside the report", lead, note, multiples(charts), values(found), pairs(found["differences"]))
 
 
 def title_of(column: JSON) -> str:
