@@ -40,7 +40,7 @@ def find_entries(store: Store, labels: Sequence[str]) -> list[Entry]:
     A label is scores or a card (`name@version` or a part), a checkpoint's name, or the `summary.json` of an MT-Bench run; cards of one
     set of weights, and an MT-Bench summary that tells the weights, belong to one model.
     """
-    cards, scores = sealed(store, KIND), sealed(store, "scores")
+    cards, scores = (sorted(sealed(store, kind), key=lambda one: (one.name, one.version)) for kind in (KIND, "scores"))
     by_label = {f"{one.name}@{one.version}": one for one in cards}
     found: list[Entry] = []
     for label in labels or [f"{one.name}@{one.version}" for one in scores]:
