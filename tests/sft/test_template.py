@@ -1,4 +1,4 @@
-"""Templates: what is trained token by token, against Tulu's own code, against `transformers`, and by reading it."""
+"""Templates: what is trained, token by token against Tulu's own code, and by reading it."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ CASES, REAL = INSTRUCT / "tulu_reference_cases.json", INSTRUCT / "open_messages.
 FORMS = {"legacy": "tulu_legacy", "current": "tulu", "current_add_bos": "tulu_bos"}  # of the reference cases
 USER, ASSISTANT, SYSTEM = ({"role": role, "content": f"{role} speaks"} for role in ("user", "assistant", "system"))
 HOSTILE = [
-    {"role": "user", "content": "  é漢 字▁x\u0301 "}, {"role": "assistant", "content": "漢🙂\t  ▁▁ \n\n x "},
+    {"role": "user", "content": "  é漢 字x\u0301 "}, {"role": "assistant", "content": "漢🙂\t   \n\n x "},
     {"role": "user", "content": "q"}, {"role": "assistant", "content": "\n z"},
 ]  # fmt: skip
 
@@ -52,28 +52,14 @@ def test_ids_and_labels_are_those_of_tulus_own_code(mistral: Path, form: str):
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason="the real conversations are not here")
-@pytest.mark.parametrize("name", ["tulu", "tulu_legacy"])
-def test_real_conversations_are_rendered_as_by_apply_chat_template(mistral: Path, name: str):
-    tokenizer = open_tokenizer(mistral, name)
+def test_of_real_conversations_exactly_what_the_assistant_says_is_trained_on(mistral: Path):
+    tokenizer = open_tokenizer(mistral, "tulu")
     with gzip.open(REAL) as lines:
         rows = [orjson.loads(line)["messages"] for line in lines][-150:]
     chats = [[{"role": turn["role"], "content": turn["content"]} for turn in row] for row in rows]
-    same_as_transformers(tokenizer, [*chats, HOSTILE])
-
-
-def same_as_transformers(tokenizer, chats) -> None:
-    renderer = Renderer(tokenizer)
-    asked = []
-    renderer._asked = lambda chat, ids: asked.append(chat)  # the slow way would hide a fault of the fast one
-    made = tokenizer.apply_chat_template(chats, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
-    for (ids, trained), wanted, mask in zip(renderer.render(chats), made["input_ids"], made["assistant_masks"], strict=True):
-        assert ids.tolist() == wanted and trained.astype(int).tolist() == mask
-    assert not asked
-
-
-@pytest.mark.parametrize("name", ["tulu", "tulu_bos", "tulu_legacy"])
-def test_a_tokenizer_without_a_dummy_prefix_renders_the_same_way_as_transformers(small: Path, name: str):
-    same_as_transformers(open_tokenizer(small, name), [[SYSTEM, USER, ASSISTANT, USER, ASSISTANT], HOSTILE])
+    for chat, (ids, trained) in zip([*chats, HOSTILE], Renderer(tokenizer).render([*chats, HOSTILE]), strict=True):
+        said = "".join(turn["content"] + "</s>" for turn in chat if turn["role"] == "assistant")
+        assert tokenizer.decode(ids[trained]).lstrip() == said.lstrip()
 
 
 def test_only_the_assistants_words_and_its_end_are_trained(small: Path):
