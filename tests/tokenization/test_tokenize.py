@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
+from tokenizers import Tokenizer
 
 from recipes.errors import BadInput
 from recipes.schema import LoadTokenizer, Tokenization
@@ -191,6 +192,19 @@ def test_runs_of_equal_characters_and_user_defined_pieces_are_converted_exactly(
     to_transformers(model.getvalue(), True, tmp_path)
     processor = open_model(model.getvalue(), 330)
     assert check_conversion(processor, tmp_path, [*texts, "x\t\t\ty<b>z", " <b>\t\t  <b"]) == 402
+
+
+def test_a_dummy_prefix_stands_before_a_text_and_not_behind_a_special_token_inside_it(tmp_path: Path):
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([f"word{n} other words\n" for n in range(300)]), model_writer=model, model_type="bpe", vocab_size=300,
+        byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=True, minloglevel=2,
+    )  # fmt: skip
+    to_transformers(model.getvalue(), True, tmp_path)
+    processor, fast = open_model(model.getvalue(), 300), Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert check_conversion(processor, tmp_path, ["word", " word", "  word", "\nword", " ", ""]) == 6
+    pieces = fast.encode("word</s>\n word</s>word", add_special_tokens=False).tokens
+    assert "".join(pieces) == "▁word</s>" + "<0x0A>" + "▁word</s>" + "word"
 
 
 def test_runs_of_spaces_are_cut_as_by_sentencepiece_where_all_such_pieces_have_one_score_as_mistrals(tmp_path: Path):
