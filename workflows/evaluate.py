@@ -1,4 +1,4 @@
-"""A recipe's base and chat checkpoints to scores.
+"""A recipe's base and chat checkpoints to scores, on all benchmark items and on those that no training data contains.
 
 pyflyte run workflows/evaluate.py evaluate --recipe recipes/tiny.yaml
 """
@@ -6,7 +6,8 @@ pyflyte run workflows/evaluate.py evaluate --recipe recipes/tiny.yaml
 from flytekit import workflow
 
 from recipes.schema import Recipe
-from tasks.artifacts.handles import ScoresRef
+from tasks.artifacts.handles import CleanScoresRef, ScoresRef
+from tasks.contamination.task import find_contamination
 from tasks.evaluation.task import evaluate_model
 from tasks.preflight.task import start_run
 from workflows.data import curate_and_tokenize
@@ -22,10 +23,19 @@ def evaluate_both(run, recipe, tokens, base, chat):
     )
 
 
+def score_without_overlap(run, recipe, chat, base_scores, chat_scores):
+    """Wire the search of all that was trained on for benchmark items; return the scores with and without those found."""
+    return find_contamination(
+        run=run, section=recipe.contamination, pretraining=recipe.pretraining, chat=chat, base_scores=base_scores, chat_scores=chat_scores
+    )
+
+
 @workflow
-def evaluate(recipe: Recipe, name: str = "", store: str = "") -> tuple[ScoresRef, ScoresRef]:
+def evaluate(recipe: Recipe, name: str = "", store: str = "") -> tuple[ScoresRef, ScoresRef, CleanScoresRef]:
     """Evaluate a recipe's models; what is finished already is taken from the store."""
     run, raw, raw_chats = start_run(recipe=recipe, name=name, store=store)
     _, tokens = curate_and_tokenize(run, recipe, raw)
     base = train_curriculum(run, recipe, tokens)[2]
-    return evaluate_both(run, recipe, tokens, base, finetune_base(run, recipe, raw_chats, base))
+    chat = finetune_base(run, recipe, raw_chats, base)
+    base_scores, chat_scores = evaluate_both(run, recipe, tokens, base, chat)
+    return base_scores, chat_scores, score_without_overlap(run, recipe, chat, base_scores, chat_scores)

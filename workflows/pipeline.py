@@ -10,7 +10,7 @@ from tasks.artifacts.handles import SummaryRef
 from tasks.preflight.task import start_run
 from tasks.reporting.task import summarize
 from workflows.data import curate_and_tokenize
-from workflows.evaluate import evaluate_both
+from workflows.evaluate import evaluate_both, score_without_overlap
 from workflows.pretrain import train_curriculum
 from workflows.release import release_both
 from workflows.sft import finetune_base
@@ -24,8 +24,9 @@ def pipeline(recipe: Recipe, name: str = "", store: str = "") -> SummaryRef:
     first, second, base = train_curriculum(run, recipe, tokens)
     chat = finetune_base(run, recipe, raw_chats, base)
     base_scores, chat_scores = evaluate_both(run, recipe, tokens, base, chat)
+    clean_scores = score_without_overlap(run, recipe, chat, base_scores, chat_scores)
     base_release, chat_release = release_both(run, recipe, base, chat, base_scores, chat_scores)
     return summarize(
         run=run, recipe=recipe, documents=documents, tokens=tokens, stages=[first, second, base], chat=chat,
-        base_scores=base_scores, chat_scores=chat_scores, base_release=base_release, chat_release=chat_release,
+        base_scores=base_scores, chat_scores=chat_scores, clean_scores=clean_scores, base_release=base_release, chat_release=chat_release,
     )  # fmt: skip

@@ -86,8 +86,8 @@ def scan_sources(steps: Steps, index: Done, documents: Manifest, tokens: Manifes
         portions.setdefault(one.source, {})[one.portion] = None
     work, sizes = [], []
     for source, own in portions.items():
-        for number, entry in enumerate(documents.matching(f"documents/{source}/")):
-            listed = tokens.file(documents_file(source, number))
+        for entry in documents.matching(f"documents/{source}/"):
+            listed = tokens.file(documents_file(source, int(entry.path.rpartition("/")[2].partition(".")[0])))
             work.append((source, ShardWork(index, stored(documents, entry), stored(tokens, listed), tuple(own))))
             sizes.append(float(max(entry.bytes, 1)))
     items = [Item(one.key(), one, size) for (_, one), size in zip(work, sizes, strict=True)]

@@ -6,9 +6,10 @@ from pathlib import Path
 import orjson
 
 from recipes.schema import Recipe
-from tasks.artifacts.handles import Checkpoint, Documents, Handle, Released, Run, Scores, Tokens
+from tasks.artifacts.handles import Checkpoint, CleanScores, Documents, Handle, Released, Run, Scores, Tokens
 from tasks.artifacts.manifest import JSON, Manifest, read_manifest
 from tasks.artifacts.store import open_store
+from tasks.panels.contamination import contamination
 from tasks.panels.conversations import conversations
 from tasks.panels.curation import curation
 from tasks.panels.formats import clock
@@ -29,6 +30,7 @@ class Parts:
     trained: list[Manifest]  # three stages, then sft
     journals: list[list[dict[str, float]]]
     scores: list[Manifest]
+    clean: Manifest  # scores with and without benchmark items that were trained on
     releases: list[Manifest]
     conversations: Manifest  # that the chat model learnt from
 
@@ -40,7 +42,7 @@ class Parts:
             for reason, number in row["removed"].items():
                 removed[reason] = removed.get(reason, 0) + number
         folder = Path(run.folder)
-        every = [self.documents, self.tokens, *self.trained, *self.scores, *self.releases]
+        every = [self.documents, self.tokens, *self.trained, *self.scores, self.clean, *self.releases]
         return {
             "run": run.name, "recipe": recipe.name, "wall_seconds": round(wall_seconds, 1), "parameters": recipe.model.parameter_count(),
             "documents": {
@@ -57,6 +59,7 @@ class Parts:
             ],
             "scores": {m.counts["checkpoint"]: m.counts["scores"] for m in self.scores},
             "bits_per_byte": {m.counts["checkpoint"]: m.counts["bits_per_byte"] for m in self.scores},
+            "contamination": self.clean.counts | {"ngram_words": self.clean.details["ngram_words"]},
             "digests": {m.name: m.digest for m in every},
             "versions": {m.name: m.version for m in every},
             "locations": {
@@ -74,7 +77,13 @@ def first_loss(rows: list[dict[str, float]]) -> float:
 
 
 def collect(
-    run: Run, documents: Documents, tokens: Tokens, trained: list[Checkpoint], scored: list[Scores], released: list[Released]
+    run: Run,
+    documents: Documents,
+    tokens: Tokens,
+    trained: list[Checkpoint],
+    scored: list[Scores],
+    clean: CleanScores,
+    released: list[Released],
 ) -> Parts:
     """Read the manifests and journals of a run from the store."""
 
@@ -91,7 +100,7 @@ def collect(
     assert learnt_from is not None, "what a sealed checkpoint was made from is sealed"
     return Parts(
         documents=Reader.of(run, documents).manifest, tokens=Reader.of(run, tokens).manifest, trained=manifests(trained), journals=journals,
-        scores=manifests(scored), releases=manifests(released), conversations=learnt_from,
+        scores=manifests(scored), clean=Reader.of(run, clean).manifest, releases=manifests(released), conversations=learnt_from,
     )  # fmt: skip
 
 
@@ -112,6 +121,7 @@ def make_report(recipe: Recipe, parts: Parts, summary: JSON) -> str:
         conversations(parts.conversations),
         training(stages[-1:]),
         scores(parts.scores),
+        contamination(parts.clean),
         release(parts.releases),
     ]
     return page(f"Run {summary['run']}", recipe.summary, facts, panels)

@@ -6,7 +6,18 @@ from pathlib import Path
 import orjson
 
 from recipes.schema import Recipe
-from tasks.artifacts.handles import Checkpoint, CheckpointRef, DocumentsRef, ReleasedRef, RunRef, ScoresRef, Summary, SummaryRef, TokensRef
+from tasks.artifacts.handles import (
+    Checkpoint,
+    CheckpointRef,
+    CleanScoresRef,
+    DocumentsRef,
+    ReleasedRef,
+    RunRef,
+    ScoresRef,
+    Summary,
+    SummaryRef,
+    TokensRef,
+)
 from tasks.reporting.summary import summary_text
 from tasks.runtime.flyte import control_task
 from tasks.runtime.tracking import end_parent
@@ -15,12 +26,12 @@ from tasks.runtime.tracking import end_parent
 @control_task()
 def summarize(
     run: RunRef, recipe: Recipe, documents: DocumentsRef, tokens: TokensRef, stages: list[Checkpoint], chat: CheckpointRef,
-    base_scores: ScoresRef, chat_scores: ScoresRef, base_release: ReleasedRef, chat_release: ReleasedRef,
+    base_scores: ScoresRef, chat_scores: ScoresRef, clean_scores: CleanScoresRef, base_release: ReleasedRef, chat_release: ReleasedRef,
 ) -> SummaryRef:  # fmt: skip
     """Write the run's summary and report, and end its MLflow run."""
     from tasks.reporting.report import collect, make_report
 
-    parts = collect(run, documents, tokens, [*stages, chat], [base_scores, chat_scores], [base_release, chat_release])
+    parts = collect(run, documents, tokens, [*stages, chat], [base_scores, chat_scores], clean_scores, [base_release, chat_release])
     folder = Path(run.folder)
     summary = parts.summary(run, recipe, time.time() - run.started)
     (folder / "report.html").write_text(make_report(recipe, parts, summary))

@@ -1,6 +1,7 @@
 """Plants of known size in documents and conversations, and exactly those found: nothing else, and each with its part."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -155,6 +156,19 @@ def test_an_unchanged_run_is_found_and_a_killed_one_keeps_what_it_has_searched(m
     assert len(scanned) == 3 and len(set(scanned)) == 2  # the second one again, and only that
     again = find_clean_scores(*arguments)
     assert again.was_cached and again.handle(Handle) == first.handle(Handle) and len(scanned) == 3
+
+
+def test_the_task_hands_on_what_it_found(made: Made, monkeypatch):
+    from tasks.contamination import task
+
+    monkeypatch.setattr(task, "find_profile", lambda name: SimpleNamespace(cpu_workers=0))
+    chat = made.chat({"books": [words(0, 13)]}, set(), ["hello"])
+    base, chatting = (made.scores(which, {"t": [({"q": words(0, 13)}, 1.0), ({"q": words(500, 13)}, 0.0)]}) for which in ("base", "chat"))
+    handle = task.find_contamination(
+        run=made.run, section=Contamination(ngram_words=13, declared=[]), pretraining=pretraining(*[[("books", None)]] * 3), chat=chat,
+        base_scores=base, chat_scores=chatting,
+    )  # fmt: skip
+    assert (handle.name, handle.items, handle.overlapping) == ("clean-scores", 2, 1)
 
 
 def test_a_metric_that_is_no_mean_of_its_items_is_not_split():

@@ -127,7 +127,7 @@ def test_a_second_run_makes_nothing_and_an_edited_sft_section_redoes_sft_and_wha
     assert made(printed) == set()
     assert again["digests"] == summary["digests"]
     printed, edited = run(micro_recipe(folder, epochs=0.2), folder / "runs")
-    assert made(printed) == {"sft", "scores-chat", "release-chat"}
+    assert made(printed) == {"sft", "card-arc_easy-0-shot", "scores-chat", "clean-scores", "release-chat"}
     assert edited["digests"]["stage3"] == summary["digests"]["stage3"] and edited["digests"]["sft"] != summary["digests"]["sft"]
 
 
