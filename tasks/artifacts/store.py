@@ -119,13 +119,14 @@ class Store:
         os.replace(scratch, path)
 
     def list(self, prefix: str) -> list[str]:
-        """Return the sorted keys below a prefix."""
+        """Return the sorted keys below a prefix: of objects, not of the empty ones that stand for folders in some stores."""
         if self.is_local:
             folder = Path(self.uri(prefix))
             found = [str(path) for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
             return sorted(path[len(self.root) + 1 :] for path in found)
         start = self.root.removeprefix("s3://")
-        return sorted(path[len(start) + 1 :] for path in self.files.find(self.uri(prefix)))
+        found = self.files.find(self.uri(prefix), detail=True)
+        return sorted(path[len(start) + 1 :] for path, facts in found.items() if facts["type"] == "file" and not path.endswith("/"))
 
     def remove(self, key: str) -> None:
         """Remove an object, if it is there."""

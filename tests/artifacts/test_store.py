@@ -99,3 +99,28 @@ def test_an_object_that_is_missing_elsewhere_does_not_exist_and_a_folder_is_none
     store = Store("s3://bucket/prefix")
     store.files = Answering(Elsewhere())
     assert [store.exists(key) for key in ("gone", "folder", "file")] == [False, False, True]
+
+
+@pytest.mark.slow
+def test_empty_objects_that_stand_for_folders_are_no_objects(tmp_path: Path, monkeypatch):
+    """SeaweedFS keeps one where all objects of a folder were removed, and consoles make them: nothing can be read there."""
+    import boto3
+
+    from infra.local.services import start_s3, stop
+
+    process, variables = start_s3(tmp_path / "s3")
+    try:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        store = Store(f"{variables['REYNARD_STORE']}/folders")
+        store.write("working/1/job.json", b"{}")
+        bucket, _, prefix = store.root.removeprefix("s3://").partition("/")
+        client = boto3.client("s3", endpoint_url=variables["AWS_ENDPOINT_URL"])
+        for folder in ("working/", "working/1/", "working/1/journal/"):
+            client.put_object(Bucket=bucket, Key=f"{prefix}/{folder}", Body=b"")
+        assert store.list("working") == ["working/1/job.json"]
+        assert store.list("working/1/journal") == [] and not store.exists("working/1/journal")
+        store.delete("working")
+        assert store.list("working") == []
+    finally:
+        stop(process)
