@@ -9,24 +9,29 @@ from typing import TypeVar
 
 from tasks.artifacts.store import Damaged
 from tasks.engine.journal import FLUSH_SECONDS, JournalWriter, Row
+from tasks.panels.formats import clock
 
 T = TypeVar("T")
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds between attempts
-GIVE_UP_SECONDS = 1800.0
+GIVE_UP_SECONDS, TELL_SECONDS = 1800.0, 5.0
 
 
 def persist(action: Callable[[], T]) -> T:
     """Do what may fail because the store does not answer (OSError) until it succeeds; the last error is raised after half an hour.
 
-    Damaged bytes are raised at once.
+    Damaged bytes are raised at once. A wait that gets long is told, once.
     """
-    begun, wait = time.monotonic(), FIRST_WAIT
+    begun, wait, told = time.monotonic(), FIRST_WAIT, False
     while True:
         try:
             return action()
         except OSError as error:
             if isinstance(error, Damaged) or time.monotonic() - begun > GIVE_UP_SECONDS:
                 raise
+            if not told and time.monotonic() - begun > TELL_SECONDS:
+                told = True
+                text = f"! the store fails ({type(error).__name__}: {error}); trying again, for {clock(GIVE_UP_SECONDS)} at most"
+                print(text, file=sys.stderr, flush=True)
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 

@@ -15,7 +15,7 @@ from tasks.artifacts.store import Store, open_store
 from tasks.engine.background import Beside, persist
 from tasks.engine.job import FINAL, OUTCOME, Job, micro_batch_units
 from tasks.engine.journal import JournalReader, Row, merged_rows
-from tasks.panels.formats import compact, is_number
+from tasks.panels.formats import clock, compact, is_number
 from tasks.runtime.cluster import Profile, connect_ray
 from tasks.runtime.feeder import Feeder
 from tasks.runtime.progress import Progress
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FOLLOW_SECONDS = 1.0
 BESIDE_SECONDS = 10.0
+QUIET_SECONDS = 120.0  # without a step, until the driver says where to look
 ATTEMPTS = 4  # behind the same checkpoint
 
 
@@ -143,7 +144,21 @@ class Follower:
         self.reader = JournalReader(open_store(job.store), job.working_folder)
         self.progress = Progress(job.stage, job.batches.steps * job.tokens_per_step, "tokens")
         self.stopped = threading.Event()
+        self.heard, self.quiet = time.monotonic(), QUIET_SECONDS
         self.thread = threading.Thread(target=self._follow, daemon=True)
+
+    def _watch_silence(self, rows: list[Row]) -> None:
+        """Say where to look if no step was taken for long, and again when it has been twice as long."""
+        now = time.monotonic()
+        if rows:
+            self.heard, self.quiet = now, QUIET_SECONDS
+        elif now - self.heard > self.quiet:
+            print(
+                f"! {self.job.stage}: no step for {clock(now - self.heard)}; its workers' logs are below /tmp/ray/session_latest/logs "
+                "on their machines, and `py-spy dump --pid` shows what one waits for",
+                flush=True,
+            )
+            self.quiet *= 2
 
     def _follow(self) -> None:
         while not self.stopped.wait(FOLLOW_SECONDS):
@@ -152,6 +167,7 @@ class Follower:
             except OSError:  # the store did not answer: the next look finds the same rows
                 continue
             self.feeder.add(rows)
+            self._watch_silence(rows)
             if rows:
                 last = rows[-1]
                 step = int(last["step"]) - self.job.first_step

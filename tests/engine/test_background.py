@@ -32,10 +32,12 @@ def test_what_fails_for_the_store_is_tried_until_it_succeeds_and_other_errors_ar
         persist(lambda: (_ for _ in ()).throw(ValueError("a mistake")))
 
 
-def test_an_outage_without_end_is_an_error_in_the_end(monkeypatch):
+def test_an_outage_without_end_is_told_once_and_an_error_in_the_end(monkeypatch, capfd):
     monkeypatch.setattr(background, "GIVE_UP_SECONDS", 0.05)
+    monkeypatch.setattr(background, "TELL_SECONDS", 0.0)
     with pytest.raises(OSError, match="gone"):
         persist(lambda: (_ for _ in ()).throw(OSError("gone")))
+    assert capfd.readouterr().err.count("! the store fails (OSError: gone); trying again, for") == 1
 
 
 def test_a_second_task_waits_for_the_first_and_gets_its_error():
