@@ -191,8 +191,11 @@ def value_of(entry: Entry, column: Column) -> JSON | None:
 
 
 def interval(score: float, error: float, items: int) -> JSON:
-    """Return a score with the 95 % interval of its standard error, in percent."""
+    """Return a score with the 95 % interval of its standard error, in percent; where none or all is right, Wilson's."""
     low, high = max(0.0, score - NORMAL_95 * error), min(100.0, score + NORMAL_95 * error)
+    if score in (0.0, 100.0) and not error:  # an error of zero would claim to be certain
+        room = 100 * NORMAL_95**2 / (items + NORMAL_95**2)
+        low, high = (0.0, room) if score == 0.0 else (100.0 - room, 100.0)
     return {"score": round(score, 4), "low": round(low, 4), "high": round(high, 4), "items": items, "error": round(error, 4)}
 
 

@@ -9,7 +9,7 @@ import pytest
 from recipes.errors import BadInput
 from tasks.artifacts.handles import Run
 from tasks.artifacts.store import Store, open_store
-from tasks.evaluation.compare import compare, find_entries, paired_interval
+from tasks.evaluation.compare import compare, find_entries, interval, paired_interval
 from tasks.evaluation.reported import TABLES
 from tasks.evaluation.samples import FILE, write_rows
 from tasks.panels.comparison import comparison
@@ -98,6 +98,11 @@ def test_two_of_ours_are_compared_item_by_item(run, store):
     by_task = {one["task"]: one for one in found["differences"]}
     assert by_task["piqa"]["difference"] == 50.0 and 35 < by_task["piqa"]["low"] < by_task["piqa"]["high"] < 65
     assert (by_task["arc_easy"]["difference"], by_task["arc_easy"]["low"], by_task["arc_easy"]["high"]) == (0, 0, 0)  # the same items
+
+
+def test_a_score_of_nothing_or_everything_is_not_certain():
+    assert (interval(0.0, 0.0, 20)["low"], interval(0.0, 0.0, 20)["high"]) == (0.0, 16.1125)  # 1.96² / (20 + 1.96²)
+    assert (interval(100.0, 0.0, 20)["low"], interval(100.0, 0.0, 20)["high"]) == (83.8875, 100.0)
 
 
 def test_a_constant_difference_has_no_width():
