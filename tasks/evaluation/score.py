@@ -3,8 +3,9 @@
 from recipes.schema import Evaluation
 from tasks.artifacts.handles import Checkpoint, Run, Tokens
 from tasks.evaluation.cards import read_model
-from tasks.evaluation.evaluate import evaluate_checkpoint, scores_identity
+from tasks.evaluation.evaluate import evaluate_checkpoint
 from tasks.evaluation.inputs import held_out_documents
+from tasks.evaluation.suites import scores_identity
 from tasks.model.export import export
 from tasks.runtime.production import Production, Reader
 

@@ -16,7 +16,7 @@ from recipes.errors import BadInput
 from recipes.schema import Recipe
 from tasks.artifacts.manifest import JSON, Manifest, read_manifest, sealed
 from tasks.artifacts.store import Store
-from tasks.evaluation.evaluate import scores_identity
+from tasks.evaluation.suites import scores_identity
 from tasks.release.publish import release_identity
 from tasks.runtime.production import identity_of, plain, version_of
 from tasks.sft.finetune import conversations_identity, sft_identity

@@ -8,7 +8,7 @@ from recipes.errors import BadInput
 from recipes.schema import Recipe
 from tasks.artifacts.manifest import JSON
 from tasks.artifacts.store import open_store
-from tasks.evaluation.evaluate import check_evaluation
+from tasks.evaluation.suites import check_evaluation
 from tasks.runtime.cluster import find_profile
 from tasks.sft.chats import check_chats
 from tasks.sources.files import find_files

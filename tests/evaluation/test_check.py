@@ -7,8 +7,9 @@ from recipes.errors import BadInput
 from recipes.schema import Evaluation
 from tasks.artifacts.handles import Run
 from tasks.evaluation.cards import Model
-from tasks.evaluation.evaluate import HeldOut, benchmarks, check_evaluation, evaluate_checkpoint, scores_identity
+from tasks.evaluation.evaluate import HeldOut, evaluate_checkpoint
 from tasks.evaluation.held_out import batches, windows
+from tasks.evaluation.suites import benchmarks, check_evaluation, scores_identity
 
 
 def section(*rows: tuple[str, str, str, int], items: str = "sample") -> Evaluation:

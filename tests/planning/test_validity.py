@@ -13,7 +13,7 @@ from recipes.load import load_recipe
 from recipes.schema import Recipe
 from tasks.artifacts.handles import Checkpoint, Documents, Handle, RawSources, Run, Tokens
 from tasks.artifacts.store import open_store
-from tasks.evaluation.evaluate import scores_identity
+from tasks.evaluation.suites import scores_identity
 from tasks.planning.plan import Assumptions, make_plan
 from tasks.planning.text import plan_text
 from tasks.planning.validity import differences, walk
