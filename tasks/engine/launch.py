@@ -112,12 +112,19 @@ def fit(job: Job, profile: Profile, scratch: str) -> None:
     """Run the worker group; Ray replaces workers that die, and the job finds its own state in the store."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
+    from ray.train.v2._internal.callbacks import DatasetsCallback
 
     from tasks.engine.notice import ListeningTorchConfig
 
+    class Trainer(TorchTrainer):
+        """Without the process that Ray Train starts for Ray Data's data sets, of which there are none here."""
+
+        def _create_default_callbacks(self) -> list:
+            return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
+
     on_gpu = profile.gpus_per_worker > 0
     resources = {"CPU": profile.cpus_per_worker} | ({"GPU": profile.gpus_per_worker} if on_gpu else {})
-    trainer = TorchTrainer(
+    trainer = Trainer(
         run_worker,
         train_loop_config={"job": job, "profile": profile},
         torch_config=ListeningTorchConfig(backend="nccl" if on_gpu else "gloo"),

@@ -80,6 +80,7 @@ def connect_ray() -> None:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
         print("  starting Ray on this machine", flush=True)
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that asks whether nodes are drained: this one is not
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")  # a head of our own does not come back: notice it soon
         ray.init(
             num_cpus=max(os.cpu_count() or 1, find_profile("local").workers),

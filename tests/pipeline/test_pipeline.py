@@ -146,7 +146,7 @@ def test_killed_seven_times_on_s3_with_an_mlflow_server_it_gives_the_same_digest
     """Whoever publishes checkpoints and whoever does not; then the rest of the chain."""
     folder, drill, row = killed
     assert row["equal"] and [kill["victim"] for kill in row["kills"]] == list(VICTIMS), row
-    assert row["attempts"] >= 4, "head, driver and driver-term each end a driver"
+    assert row["attempts"] >= 4, f"head, driver and driver-term each end a driver: {row}"
     variables = drill.services.variables
     printed, summary = run(folder / "micro.yaml", folder / "runs", **variables)
     assert not {"documents", "tokens", "stage1", "stage2", "stage3"} & made(printed)
@@ -176,7 +176,8 @@ def test_what_checkpoints_owe_is_made_from_the_store_alone_and_once(killed):
     scored = {manifest.name for manifest in sealed(drill.store, "scores")}
     printed = settle()
     wanted = {f"scores-{name}" for name in ends - {"stage3"} | published} | {"scores-base"}
-    assert made(printed) == {f"export-{name}" for name in ends | published} | wanted - scored  # the pipeline scored the base model
+    own = {f"export-{name}" for name in ends | published} | {"card-arc_easy-0-shot"}  # cards of all have one name
+    assert made(printed) == own | wanted - scored  # the pipeline scored the base model
     assert printed.count("exported, logits differ by at most ") == 5
     assert "5 checkpoints of micro, all exported and scored" in printed
     (lost,) = [manifest for manifest in sealed(drill.store, "scores") if manifest.name == "scores-stage2-step37-tokens25K"]
