@@ -41,6 +41,7 @@ VICTIMS = ("worker", "head", "driver", "s3", "mlflow", "worker-term", "driver-te
 ON_A_CLUSTER = ("worker", "driver", "worker-term", "driver-term")
 CHECKPOINTS = 8  # in the shortest stage
 ATTEMPTS = 4  # of the driver, after each kill
+DRAWN_AT_MOST = 3  # times, where a run ended before a kill
 POLL_SECONDS = 0.1
 UPLOAD_SECONDS = 10.0  # that the drill waits for a checkpoint to be on its way
 PATIENCE_SECONDS = 1200.0
@@ -97,8 +98,20 @@ class Drill:
         return self.baseline
 
     def draw(self, number: int, seed: int) -> JSON:
-        """Kill at random points, let the run be resumed, and compare; the row says what was killed when, and what differs."""
-        chance = random.Random(f"{seed}/{number}")
+        """Kill at random points, let the run be resumed, and compare; the row says what was killed when, and what differs.
+
+        Where a run ended before all had been killed, it is drawn again with other points, a few times.
+        """
+        for times in range(DRAWN_AT_MOST):
+            row, losses = self._draw(number, random.Random(f"{seed}/{number}" + (f"/{times}" if times else "")))
+            if all(kill["after_step"] is not None for kill in row["kills"]):
+                break
+        self.losses.append(losses)
+        return row
+
+    # --- one run ---
+
+    def _draw(self, number: int, chance: random.Random) -> tuple[JSON, list[float]]:
         victims = [self.victims[(number * self.kills + one) % len(self.victims)] for one in range(self.kills)]
         aims = sorted(chance.sample(range(1, self.recipe.pretraining.steps), self.kills))
         for prefix in ("checkpoint", "published", "working"):
@@ -110,18 +123,16 @@ class Drill:
             done.append(kill)
         self._finish(process)
         found = outcome(self.store, self.recipe)
-        self.losses.append(found["losses"])
         differs = [name for name in ("losses", "targets", "digests") if found[name] != self.baseline[name]]
         if found["taken_again"] and all(victim.endswith("-term") for victim in victims):
             differs.append(f"{found['taken_again']} steps were taken twice")
         differs += [f"{kill.victim} was not killed" for kill in done if kill.after_step is None]
-        return {
+        row = {
             "draw": number, "kills": [kill._asdict() for kill in done], "aimed_at_steps": aims, "attempts": self.attempts,
             "steps": len(found["losses"]), "taken_again": found["taken_again"], "equal": not differs, "differs": differs,
             "seconds": round(time.monotonic() - begun, 1),
         }  # fmt: skip
-
-    # --- one run ---
+        return row, found["losses"]
 
     def _start(self, name: str) -> subprocess.Popen[bytes]:
         self.attempts += 1

@@ -146,7 +146,7 @@ def test_killed_seven_times_on_s3_with_an_mlflow_server_it_gives_the_same_digest
     """Whoever publishes checkpoints and whoever does not; then the rest of the chain."""
     folder, drill, row = killed
     assert row["equal"] and [kill["victim"] for kill in row["kills"]] == list(VICTIMS), row
-    assert row["attempts"] >= 4, f"head, driver and driver-term each end a driver: {row}"
+    assert row["attempts"] >= 3, f"head, driver and driver-term end drivers; two of them may hit the same one: {row}"
     variables = drill.services.variables
     printed, summary = run(folder / "micro.yaml", folder / "runs", **variables)
     assert not {"documents", "tokens", "stage1", "stage2", "stage3"} & made(printed)
