@@ -11,10 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from tasks.contamination.items import BenchmarkItem
-from tasks.curation.decontamination import word_shingles
+from tasks.curation.decontamination import first_look, word_shingles
 from tasks.curation.minhash import shingle_hashes
-
-_BITS_PER_NGRAM = 16  # of the first look: one n-gram in sixteen that is not in the index gets a second
 
 
 @dataclass
@@ -30,10 +28,7 @@ class ItemIndex:
     _maybe: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        bits = max(16, (len(self.hashes) * _BITS_PER_NGRAM).bit_length())
-        self._shift = np.uint64(64 - bits)
-        self._maybe = np.zeros(1 << bits, dtype=bool)
-        self._maybe[self.hashes >> self._shift] = True
+        self._shift, self._maybe = first_look(self.hashes)
 
     @classmethod
     def build(cls, items: Sequence[BenchmarkItem], words: int) -> "ItemIndex":

@@ -23,6 +23,14 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _BITS_PER_NGRAM = 16  # of the first look: one n-gram in sixteen that is not in the index gets a second
 
 
+def first_look(hashes: np.ndarray) -> tuple[np.uint64, np.ndarray]:
+    """Return a shift s and flags (bool) such that `flags[h >> s]` holds for each uint64 hash h, and for few others."""
+    bits = max(16, (len(hashes) * _BITS_PER_NGRAM).bit_length())
+    shift, flags = np.uint64(64 - bits), np.zeros(1 << bits, dtype=bool)
+    flags[hashes >> shift] = True
+    return shift, flags
+
+
 @dataclass
 class BenchmarkIndex:
     """The n-grams of benchmark items: sorted hashes, and for each the item that has it, the first if several do."""
@@ -37,10 +45,7 @@ class BenchmarkIndex:
     _maybe: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        bits = max(16, (len(self.hashes) * _BITS_PER_NGRAM).bit_length())
-        self._shift = np.uint64(64 - bits)
-        self._maybe = np.zeros(1 << bits, dtype=bool)
-        self._maybe[self.hashes >> self._shift] = True
+        self._shift, self._maybe = first_look(self.hashes)
 
     @classmethod
     def build(cls, files: list[RawFile], rule: Decontamination) -> "BenchmarkIndex":
