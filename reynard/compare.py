@@ -7,7 +7,7 @@ import orjson
 import typer
 
 from recipes.errors import BadInput
-from reynard.where import find_store, printable
+from reynard.where import find_store, refusing
 
 
 def compare(
@@ -19,7 +19,7 @@ def compare(
     as_json: Annotated[Path | None, typer.Option("--json", help="Write the comparison as JSON, too.")] = None,
 ) -> None:  # fmt: skip
     """Set our models beside a report's table."""
-    try:
+    with refusing(BadInput, OSError):
         from tasks.evaluation.compare import compare as set_beside
         from tasks.evaluation.compare import find_entries
         from tasks.panels.comparison import comparison
@@ -32,9 +32,6 @@ def compare(
             html.write_text(page("Our scores beside a report's", found["source"], facts, [comparison(found)]), encoding="utf-8")
         if as_json:
             as_json.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")
-    except (BadInput, OSError) as error:
-        typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
-        raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
     show(found)
 
 

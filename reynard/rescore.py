@@ -6,7 +6,7 @@ import orjson
 import typer
 
 from recipes.errors import BadInput
-from reynard.where import find_store, printable
+from reynard.where import find_store, printable, refusing
 
 
 def rescore(
@@ -17,7 +17,7 @@ def rescore(
 ) -> None:  # fmt: skip
     """Recompute every metric from the stored answers, without a model, and say what is not as its card says."""
     found: list[dict[str, Any]] = []
-    try:
+    with refusing(BadInput, OSError):
         from tasks.evaluation.cards import find_cards
         from tasks.evaluation.rescore import rescore as recompute
 
@@ -30,9 +30,6 @@ def rescore(
                 found.append(named | {"results": {}, "task_hashes": {}, "items": 0, "differences": [str(error)]})
             if not as_json:
                 show(found[-1])
-    except (BadInput, OSError) as error:
-        typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
-        raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
     if as_json:
         typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     if any(one["differences"] for one in found):

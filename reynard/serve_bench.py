@@ -9,7 +9,7 @@ import orjson
 import typer
 
 from recipes.errors import BadInput
-from reynard.where import printable
+from reynard.where import printable, refusing
 
 
 def serve_bench(
@@ -38,7 +38,7 @@ def serve_bench(
     from tasks.serving.prompts import token_counter
     from tasks.serving.weights import weight_memory
 
-    try:
+    with refusing(BadInput, OSError, RuntimeError):
         if (serve is None) == (not url):
             raise BadInput("give either --serve with an exported model's folder, or the address of a server that runs already and --model")
         folder = tokenizer or serve
@@ -51,9 +51,6 @@ def serve_bench(
         held = weight_memory(place) if (place := weights or serve) else None
         with serve_here(serve, timeout) if serve else nullcontext(Endpoint(url, model, key, timeout)) as endpoint:
             result = run_sweep(endpoint, sweep, count)
-    except (BadInput, OSError, RuntimeError) as error:
-        typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
-        raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
     setup = {
         "model": serve.resolve().name if serve else model, "endpoint": endpoint.url, "prompt_tokens": prompt_tokens, "output_tokens": output_tokens,
         "requests_per_user": requests, "chat": not plain, "seed": seed, "machine": machine or f"not said; measured from {platform.machine()}",

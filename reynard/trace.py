@@ -7,7 +7,7 @@ import orjson
 import typer
 
 from recipes.errors import BadInput
-from reynard.where import find_store, printable
+from reynard.where import find_store, printable, refusing
 
 if TYPE_CHECKING:
     from tasks.artifacts.manifest import Manifest
@@ -32,7 +32,7 @@ def trace(
     """Say which documents a step saw, or which steps saw a document; of fine-tuning, conversations."""
     if sft or conversation:
         return trace_chats(step, conversation, run, store, model, as_json)
-    try:
+    with refusing(BadInput, LookupError, OSError):
         if bool(step) == bool(document):
             raise BadInput("say what to trace: --step N or --document ID, one of them")
         if step < 0 or rank < -1:
@@ -46,9 +46,6 @@ def trace(
         where = find_store(run, store)
         traced = Trace(where.store, find_model(where.store, model or where.versions.get("release-base", ""), where.run))
         found: Any = traced.step(step, None if rank < 0 else rank) if step else traced.document(document.lower())
-    except (BadInput, LookupError, OSError) as error:
-        typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
-        raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
     if as_json:
         typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     elif step:
@@ -120,7 +117,7 @@ def show_document(one: JSON) -> None:
 
 def trace_chats(step: int, conversation: str, run: str, store: str, model: str, as_json: bool) -> None:
     """Say which conversations a step of fine-tuning took, or which steps took a conversation."""
-    try:
+    with refusing(BadInput, LookupError, OSError):
         if (step > 0) == bool(conversation):
             raise BadInput("say what to trace in fine-tuning: --step N, from 1, or --conversation NUMBER or ADDRESS, one of them")
         from tasks.sft.trace import ChatTrace
@@ -132,9 +129,6 @@ def trace_chats(step: int, conversation: str, run: str, store: str, model: str, 
         else:
             numbers = [int(conversation)] if conversation.isdecimal() else traced.find(conversation)
             found = [traced.conversation(number) for number in numbers]
-    except (BadInput, LookupError, OSError) as error:
-        typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
-        raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
     if as_json:
         typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     elif step:

@@ -1,11 +1,14 @@
 """A run's name or a store's address to the artifact store that a command looks into, and what is known of the run."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import typer
 
 from recipes.errors import BadInput
 
@@ -51,3 +54,13 @@ def find_store(run: str, root: str) -> Where:
 def printable(text: str) -> str:
     """Replace what could move a terminal's cursor or change its colours: foreign text is not trusted."""
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+
+
+@contextmanager
+def refusing(*kinds: type[Exception]) -> Iterator[None]:
+    """End the command with an error of these kinds in one line: status 2 for bad input, else 1."""
+    try:
+        yield
+    except kinds as error:
+        typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
+        raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
