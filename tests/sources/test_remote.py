@@ -35,6 +35,7 @@ def parquet() -> bytes:
         ("a.warc.gz", members(page(b"<p>one"), page(b"<p>two")), "warc", 2),
         ("a.txt", b"a text", "text", 1),
     ],
+    ids=["jsonl", "jsonl.gz", "parquet", "warc.gz", "text"],
 )
 @pytest.mark.parametrize("target", [1, 1 << 30])
 def test_records_are_read_and_read_again(remote, monkeypatch, name: str, data: bytes, format: str, count: int, target: int):
