@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from recipes.curation import DERIVED, Curation, Source
 from recipes.errors import BadInput
-from reynard.where import find_store, printable
+from reynard.where import find_store, printable, refusing
 
 if TYPE_CHECKING:
     from tasks.artifacts.manifest import Manifest
@@ -38,7 +38,7 @@ def explain(
     """Say what happened to a document and why: kept, or dropped by which rule, with what was measured."""
     from tasks.artifacts.verdicts import Verdicts
 
-    try:
+    with refusing(BadInput, NotOne, OSError):
         root, manifests = artifacts(run, store)
         found: list[JSON] = []
         for manifest in manifests if every else manifests[:1]:
@@ -49,9 +49,6 @@ def explain(
                 f"; the store holds {len(manifests) - 1} older ones: --every looks through them too" if manifests[1:] and not every else ""
             )
             raise NotOne(f"{looked} in {root.root} has no record {document!r}: give an id, its first digits, or `file#position`{older}")
-    except (BadInput, NotOne, OSError) as error:
-        typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
-        raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
     if as_json:
         typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
         return

@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from recipes.errors import BadInput
-from reynard.where import find_store, printable
+from reynard.where import find_store, refusing
 
 if TYPE_CHECKING:
     from tasks.runtime.production import Reader
@@ -23,16 +23,13 @@ def fertility(
     """Compare how many tokens two tokenizers need for a word and for a byte of each source's documents."""
     from tasks.tokenization.fertility import compare
 
-    try:
+    with refusing(BadInput, OSError, RuntimeError):  # RuntimeError: SentencePiece cannot read the other model
         if not against.is_file():
             raise BadInput(f"--against {against} is not a file: give a SentencePiece `tokenizer.model`")
         tokens, documents = open_tokens(run, store)
         models = {"own": tokens.path("tokenizer/tokenizer.model").read_bytes(), "other": against.read_bytes()}
         sources = dict.fromkeys(entry.path.split("/")[1] for entry in documents.manifest.matching("documents/"))
         found = {source: row for source in sources if (row := compare(texts(documents, source), models))["documents"]}
-    except (BadInput, OSError, RuntimeError) as error:  # RuntimeError: SentencePiece cannot read the other model
-        typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
-        raise typer.Exit(2) from None
     if as_json:
         typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
         return

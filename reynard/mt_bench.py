@@ -10,7 +10,7 @@ import orjson
 import typer
 
 from recipes.errors import BadInput
-from reynard.where import printable
+from reynard.where import printable, refusing
 
 RUNS = Path(os.environ.get("REYNARD_RUNS", "runs"))
 
@@ -37,7 +37,7 @@ def mt_bench(
     from tasks.serving.local import serve as serve_here
     from tasks.serving.weights import weights_digest
 
-    try:
+    with refusing(BadInput, Unanswered, OSError, RuntimeError):
         if (serve is None) == (not model_url):
             raise BadInput("give either --serve with an exported model's folder, or --model-url and --model of a server that runs already")
         judging = Endpoint(judge_url, judge, judge_key, timeout)
@@ -49,9 +49,6 @@ def mt_bench(
             bench = Bench(answering, judging, questions, concurrency, weights, answer_tokens)
             result = run_bench(bench, folder)
         summary = write_report(bench, name, result, folder)
-    except (BadInput, Unanswered, OSError, RuntimeError) as error:
-        typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
-        raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
     typer.echo(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode())
     typer.echo(f"page: {folder / 'report.html'}")
     for one in result["failed"]:

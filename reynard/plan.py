@@ -9,6 +9,7 @@ import typer
 
 from recipes.errors import BadInput
 from recipes.load import load_recipe
+from reynard.where import refusing
 
 
 def plan(
@@ -25,7 +26,7 @@ def plan(
     strict: Annotated[bool, typer.Option("--strict", help="End with exit code 1 if there are warnings.")] = False,
 ) -> None:  # fmt: skip
     """Plan a run: stages, tokens, epochs, learning rate, time, memory, storage, money, and which artifacts stay valid."""
-    try:
+    with refusing(BadInput, OSError):
         loaded = load_recipe(recipe)
         from tasks.panels.plan import plan_page
         from tasks.planning.plan import Assumptions, make_plan, store_root
@@ -39,9 +40,6 @@ def plan(
             html.write_text(plan_page(made), encoding="utf-8")
         if as_json:
             as_json.write_bytes(orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
-    except (BadInput, OSError) as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(2) from None
     typer.echo(plan_text(made))
     if strict and made["warnings"]:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from recipes.errors import BadInput
-from reynard.where import find_store, printable
+from reynard.where import find_store, printable, refusing
 
 SECONDS = 3600.0
 
@@ -19,12 +19,9 @@ def track(
     from tasks.runtime.outbox import Outbox
     from tasks.runtime.tracking import send_owed
 
-    try:
+    with refusing(BadInput, OSError):
         outbox = Outbox(find_store(run, store).store)
         addresses = {folder.split("/")[1]: to or outbox.note(folder)["uri"] for folder in outbox.owed()}
-    except (BadInput, OSError) as error:
-        typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
-        raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
     left = 0
     for parent, uri in addresses.items():
         owed = len(outbox.owed(parent))
