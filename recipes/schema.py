@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, Validati
 from recipes.curation import Curation
 from recipes.errors import BadInput
 from recipes.load import explain
+from recipes.release import Release
 from recipes.section import Fraction, Name, Portion, Section
 
 # --- tokenization ------------------------------------------------------------------------------------------------------------
@@ -443,16 +444,6 @@ class Contamination(Section):
     declared: list[DeclaredUse]
 
 
-class Release(Section):
-    """What is published, and under which names."""
-
-    base_name: Name
-    chat_name: Name
-    licence: str
-    languages: list[str]
-    summary: str
-
-
 class FidelityEntry(Section):
     """How a recipe stands to its report in one point."""
 
@@ -527,8 +518,12 @@ class Recipe(Section):
                     f"contamination.declared says that {use.where!r} trains on {use.source!r}, which it does not: name a stage, or `sft`, and "
                     "one of its sources"
                 )
-        if self.release.base_name == self.release.chat_name:
-            raise ValueError(f"release.base_name and release.chat_name are both {self.release.base_name!r}: two models need two names")
+        scored = {f"{suite.name}/{benchmark.task}" for suite in self.evaluation.suites for benchmark in suite.benchmarks}
+        for name in self.release.thresholds:
+            if name not in scored:
+                raise ValueError(
+                    f"release.thresholds names {name!r}, which no suite scores: name one of {', '.join(sorted(scored)) or 'none'}, or take it out"
+                )
         if self.sft.max_tokens > self.model.context_tokens:
             raise ValueError(f"sft.max_tokens {self.sft.max_tokens} exceeds model.context_tokens {self.model.context_tokens}")
         return self

@@ -67,6 +67,12 @@ def test_the_recipe_that_these_tests_break_is_valid():
         ("sft.max_tokens", 16_384, ["16384", "exceeds model.context_tokens 8192"]),
         ("sft.sources", [], ["sft.sources is empty", "list at least one"]),
         ("sft.epochs", 2.0, ["exactly one of `epochs` and `tokens`"]),
+        ("release.chat_name", "fox1-1.6b", ["fox1-1.6b, fox1-1.6b, fox1-1.6b-data", "three names"]),
+        ("release.thresholds", {"open_llm/mmlu": 10.0}, ["'open_llm/mmlu'", "no suite scores", "name one of open_llm_leaderboard/"]),
+        ("release.thresholds", {"open_llm_leaderboard/mmlu": 143.0}, ["143.0", "less than or equal to 100"]),
+        ("release.version", "v1", ["'v1'"]),
+        ("release.licence", "public domain", ["'public domain'"]),
+        ("release.openness_class", "IV", ["'IV'", "'I', 'II', 'III' or 'none'"]),
     ],
 )
 def test_a_value_against_the_rules_is_refused_in_words(path, value, words):
