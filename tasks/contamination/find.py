@@ -46,10 +46,20 @@ def drawn_by(pretraining: Pretraining) -> list[Drawn]:
     ]
 
 
+def overlap_identity(words: int, items: list[BenchmarkItem], drawn: list[Drawn]) -> JSON:
+    """Return what decides the contamination artifact besides its parents."""
+    return {"ngram_words": words, "items": items_digest(items), "drawn": [[one.stage, one.source, list(one.portion)] for one in drawn]}
+
+
+def clean_identity(section: Contamination) -> JSON:
+    """Return what decides the scores without overlapping items besides their parents."""
+    return {"declared": [use.model_dump() for use in section.declared]}
+
+
 def find_overlap(run: Run, words: int, items: list[BenchmarkItem], drawn: list[Drawn], data: TrainedOn, workers: int) -> Production:
     """Return the contamination artifact, found or made: a row for each benchmark item with where it overlaps."""
     store = open_store(run.store)
-    section = {"ngram_words": words, "items": items_digest(items), "drawn": [[one.stage, one.source, list(one.portion)] for one in drawn]}
+    section = overlap_identity(words, items, drawn)
     parents = {"tokens": handle_of(store, data.tokens, Handle), "conversations": handle_of(store, data.conversations, Handle)}
     with Production(run, "contamination", "contamination", section, parents, CODE) as made:
         if made.needed:
@@ -76,8 +86,7 @@ def find_clean_scores(
     data = TrainedOn.of(store, load_manifest(run, chat))
     found = find_overlap(run, section.ngram_words, items, drawn_by(pretraining), data, workers)
     parents = {"contamination": found.handle(Handle)} | {one.checkpoint: one for one in scores}
-    declared = {"declared": [use.model_dump() for use in section.declared]}
-    with Production(run, "clean_scores", "clean-scores", declared, parents, CODE) as made:
+    with Production(run, "clean_scores", "clean-scores", clean_identity(section), parents, CODE) as made:
         if made.needed:
             assert found.manifest is not None
             rows = list(read_lines(Reader(store, found.manifest).path(ITEMS)))

@@ -16,6 +16,8 @@ from recipes.errors import BadInput
 from recipes.schema import Recipe
 from tasks.artifacts.manifest import JSON, Manifest, read_manifest, sealed
 from tasks.artifacts.store import Store
+from tasks.contamination.find import clean_identity, drawn_by, overlap_identity
+from tasks.contamination.items import cards_of, read_items
 from tasks.evaluation.suites import scores_identity
 from tasks.release.publish import release_identity
 from tasks.runtime.production import identity_of, plain, version_of
@@ -199,12 +201,28 @@ def walk(recipe: Recipe, store: Store) -> Chain:
         parents = {"tokens": tokens, "parent": chain.ask("checkpoint", stage.name, section, parents, "tasks.training")}
     base = parents["parent"]
     chat = ask_chat(chain, recipe, tokens, base)
+    scores: dict[str, Found] = {}
     for which, checkpoint in (("base", base), ("chat", chat)):
         section = scores_identity(recipe.evaluation, which)
-        scores = chain.ask("scores", f"scores-{which}", section, {"checkpoint": checkpoint, "tokens": tokens}, "tasks.evaluation")
+        scores[which] = chain.ask("scores", f"scores-{which}", section, {"checkpoint": checkpoint, "tokens": tokens}, "tasks.evaluation")
+    ask_clean_scores(chain, recipe, tokens, scores)
+    for which, checkpoint in (("base", base), ("chat", chat)):
         release = release_identity(recipe.release, recipe.name, which)
-        chain.ask("release", f"release-{which}", release, {"checkpoint": checkpoint, "scores": scores}, "tasks.release")
+        chain.ask("release", f"release-{which}", release, {"checkpoint": checkpoint, "scores": scores[which]}, "tasks.release")
     return chain
+
+
+def ask_clean_scores(chain: Chain, recipe: Recipe, tokens: Found, scores: dict[str, Found]) -> None:
+    """Follow the search for benchmark items, which are those that the scores' cards hold, in what was trained on."""
+    conversations = next(found for found in chain.found if found.kind == "conversations")
+    scored, rule = [found.manifest for found in scores.values() if found.manifest], None
+    if len(scored) == len(scores):
+        items = read_items(chain.store, cards_of(chain.store, scored))
+        rule = overlap_identity(recipe.contamination.ngram_words, items, drawn_by(recipe.pretraining))
+    searched = {"tokens": tokens, "conversations": conversations} | ({} if rule else scores)
+    overlap = chain.ask("contamination", "contamination", rule, searched, "tasks.contamination")
+    parents = {"contamination": overlap} | scores
+    chain.ask("clean_scores", "clean-scores", clean_identity(recipe.contamination), parents, "tasks.contamination")
 
 
 def ask_chat(chain: Chain, recipe: Recipe, tokens: Found, base: Found) -> Found:

@@ -13,6 +13,7 @@ from recipes.load import load_recipe
 from recipes.schema import Recipe
 from tasks.artifacts.handles import Checkpoint, Documents, Handle, RawSources, Run, Tokens
 from tasks.artifacts.store import open_store
+from tasks.contamination.find import clean_identity, drawn_by, overlap_identity
 from tasks.evaluation.suites import scores_identity
 from tasks.planning.plan import Assumptions, make_plan
 from tasks.planning.text import plan_text
@@ -50,8 +51,8 @@ def sealed(
         return made.handle(cls)
 
 
-def seal_chain(run: Run, recipe: Recipe) -> None:
-    """Seal small artifacts under the identities of the real ones, as the tasks would, one after the other."""
+def seal_chain(run: Run, recipe: Recipe) -> dict[str, Handle]:
+    """Seal small artifacts under the identities of the real ones, as the tasks would, one after the other; return some of them."""
     size = {"files": 1, "bytes": 1}
     raw = sealed(run, "raw", "raw-documents", pin_sources(recipe.curation)[0], {}, "tasks.preflight", RawSources, size)
     kept = {"documents_in": 2, "documents_kept": 1, "characters_kept": 9}
@@ -73,9 +74,16 @@ def seal_chain(run: Run, recipe: Recipe) -> None:
     conversations = sealed(run, "conversations", "conversations", rendering, {"raw": chats}, "tasks.sft", Handle, told)
     section = sft_identity(recipe.sft, recipe.model, recipe.seed)
     facts = {"stage": "sft", "steps": 1, "tokens": 1, "parameters": 1, "loss": 1.0}
-    sealed(run, "checkpoint", "sft", section, {"parent": parents["parent"], "conversations": conversations}, "tasks.sft", Checkpoint, facts)
-    scored = {"checkpoint": parents["parent"], "tokens": tokens}
-    sealed(run, "scores", "scores-base", scores_identity(recipe.evaluation, "base"), scored, "tasks.evaluation", Handle, {})
+    tuned = {"parent": parents["parent"], "conversations": conversations}
+    chat = sealed(run, "checkpoint", "sft", section, tuned, "tasks.sft", Checkpoint, facts)
+    base = seal_scores(run, recipe, "base", parents["parent"], tokens)
+    return {"tokens": tokens, "conversations": conversations, "chat": chat, "base": base}
+
+
+def seal_scores(run: Run, recipe: Recipe, which: str, checkpoint: Handle, tokens: Handle) -> Handle:
+    """Seal the scores of a suite without benchmarks."""
+    scored, section = {"checkpoint": checkpoint, "tokens": tokens}, scores_identity(recipe.evaluation, which)
+    return sealed(run, "scores", f"scores-{which}", section, scored, "tasks.evaluation", Handle, {}, {"benchmarks": []})
 
 
 def edited(values: dict, path: str, value: object) -> Recipe:
@@ -101,6 +109,28 @@ def test_a_finished_chain_stays_valid_and_what_was_never_made_is_to_be_made(valu
     assert finished(recipe, root) == [*CHAIN, "scores-base"]
     assert states(recipe, root)["release-base"] == ("to be made", "never made in this store")
     assert states(recipe, root)["release-chat"] == ("to be made", "after scores-chat")
+
+
+def test_scores_without_overlap_follow_both_scores_and_the_recipes_rule(values, tmp_path: Path):
+    recipe = Recipe.model_validate(values)
+    run = Run(
+        name="micro", folder=str(tmp_path), store=str(tmp_path / "store"), profile="local", tracking_uri="", tracking_run="", started=0.0
+    )
+    made = seal_chain(run, recipe)
+    assert states(recipe, run.store)["contamination"] == ("to be made", "after scores-chat")
+    chat = seal_scores(run, recipe, "chat", made["chat"], made["tokens"])
+    assert states(recipe, run.store)["contamination"] == ("to be made", "never made in this store")
+    rule = overlap_identity(recipe.contamination.ngram_words, [], drawn_by(recipe.pretraining))
+    parents = {"tokens": made["tokens"], "conversations": made["conversations"]}
+    overlap = sealed(run, "contamination", "contamination", rule, parents, "tasks.contamination", Handle, {})
+    assert states(recipe, run.store)["clean-scores"] == ("to be made", "never made in this store")
+    parents = {"contamination": overlap, "base": made["base"], "chat": chat}
+    sealed(run, "clean_scores", "clean-scores", clean_identity(recipe.contamination), parents, "tasks.contamination", Handle, {})
+    assert finished(recipe, run.store) == [*CHAIN, "scores-base", "scores-chat", "contamination", "clean-scores"]
+    longer = edited(values, "contamination.ngram_words", 14)
+    status, why = states(longer, run.store)["contamination"]
+    assert status == "to be made" and "ngram_words: 13 -> 14" in why
+    assert states(longer, run.store)["clean-scores"] == ("to be made", "after contamination")
 
 
 def test_finished_token_streams_say_how_many_epochs_there_will_be(values, root):
@@ -167,7 +197,7 @@ def test_sources_that_were_added_or_changed_since_they_were_pinned_are_named(val
 
 def test_an_empty_store_is_not_made_by_looking_at_it(values, tmp_path):
     plan = make_plan(Recipe.model_validate(values), Assumptions("local"), str(tmp_path / "store"))
-    assert not (tmp_path / "store").exists() and f"artifacts in {tmp_path}/store: none yet, 13 are to be made" in " ".join(
+    assert not (tmp_path / "store").exists() and f"artifacts in {tmp_path}/store: none yet, 15 are to be made" in " ".join(
         plan_text(plan).split()
     )
 
