@@ -38,6 +38,7 @@ def test_a_peers_row_says_how_many_times_as_fast_ours_is_and_whether_it_computes
         "case": "c",
         "name": COMPILED,
         "peer_of": "",
+        "device": "cpu",
         "tokens_per_second": 30.0,
         "peak_megabytes": 5.0,
         "losses": [7.0],
@@ -48,6 +49,8 @@ def test_a_peers_row_says_how_many_times_as_fast_ours_is_and_whether_it_computes
     assert (row["ratio"], row["memory_ratio"], row["same_loss"]) == (1.5, 0.1, True)
     assert not compare(peer | {"losses": [7.01]}, [ours])["same_loss"]
     assert goals([ours, row]) == [("c: times p", 1.5, True)]
+    slower = compare(peer | {"tokens_per_second": 28.0, "device": "cuda"}, [ours])  # 30 / 28 = 1.07 is enough on a CPU, not on a GPU
+    assert goals([slower]) == [("c: times p", 1.07, False)] and goals([slower | {"device": "cpu"}]) == [("c: times p", 1.07, True)]
 
 
 @pytest.mark.slow
