@@ -47,3 +47,4 @@ TEMPLATES = {
     "gemma": _GEMMA,
 }
 TURN_END = "<end_of_turn>"  # what ends an assistant's turn in Gemma's form; in the others it is the tokenizer's EOS
+PROBE = "probe.jsonl"  # of rendered conversations: some with messages and ids, against which a release's template is held

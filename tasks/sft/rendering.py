@@ -1,7 +1,8 @@
 """Raw conversations to rendered ones, in units that are each resumable and worked on side by side.
 
 An id's top bit (`TRAINED`) says that it is a target. A shard holds the conversations of one unit of raw files, in their order: `ids.bin`
-with the hashes of its blocks, the length and the number of targets of each conversation, and a list that leads back to the raw rows. It
+with the hashes of its blocks, the length and the number of targets of each conversation, and a list that leads back to the raw rows. A few
+conversations of each source are kept as `probe.jsonl` with their messages: what a release's own template has to render alike. All of it
 follows from its raw files, the tokenizer and the template alone: nothing depends on the number of workers.
 """
 
@@ -22,6 +23,7 @@ from tasks.artifacts.documents import write_lines
 from tasks.artifacts.manifest import JSON
 from tasks.artifacts.store import Store
 from tasks.artifacts.token_streams import STREAMS, block_hashes
+from tasks.model.template import PROBE
 from tasks.runtime.code import code_digest
 from tasks.runtime.steps import Done, Item, Output, Steps
 from tasks.sft.chats import Chat, Message, check_limit, read_chats
@@ -34,6 +36,7 @@ UNIT_BYTES = 32_000_000
 BATCH_CHATS = 256
 LENGTH_EDGES = [0, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768]
 EXAMPLE_TOKENS = 400
+PROBE_CHATS = 8  # of each source: a release has to render these to the same tokens
 
 Publish = Callable[[Done, str, str], None]
 Add = Callable[[Path, str], None]
@@ -85,9 +88,19 @@ def render_all(
             rows.append({"source": SOURCE, "from": work.source.name, "first_id": "", "blocks": done.files["blocks"]["sha256"]} | told)
             example = example or done.counts["example"]
     write_lines(scratch / STREAMS, rows)
-    for name, path in (("lengths", "lengths.bin"), ("targets", "targets.bin"), (STREAMS, STREAMS)):
+    (scratch / PROBE).write_bytes(probe_rows(works, dones, steps.store))
+    for name, path in (("lengths", "lengths.bin"), ("targets", "targets.bin"), (STREAMS, STREAMS), (PROBE, PROBE)):
         add(scratch / name, path)
     return facts(section, counts, works, dones, example)
+
+
+def probe_rows(works: list[RenderWork], dones: list[Done], store: Store) -> bytes:
+    """Return the first rendered conversations of each source, as lines of JSON: `messages`, `ids`, and `trained` for each id."""
+    first: dict[str, Done] = {}
+    for work, done in zip(works, dones, strict=True):
+        if done.counts["conversations"]:
+            first.setdefault(work.source.name, done)
+    return b"".join(done.path(store, PROBE).read_bytes() for done in first.values())
 
 
 def rows_file(shard: int) -> str:
@@ -143,7 +156,8 @@ def render_unit(store: Store, work: RenderWork, output: Output) -> JSON:
     cut = cut_tokens = 0
     example: JSON | None = None
     chats = read_chats(work.source, work.unit, work.drop_other_assistants)
-    with (output.scratch / "ids.bin").open("wb") as file, (output.scratch / "rows").open("wb") as rows:
+    scratch = output.scratch
+    with (scratch / "ids.bin").open("wb") as file, (scratch / "rows").open("wb") as rows, (scratch / PROBE).open("wb") as probe:
         for chat, ids, trained in rendered(chats, renderer, reasons):
             whole = len(ids)
             ids, trained = ids[: work.max_tokens + 1], trained[: work.max_tokens + 1]
@@ -155,6 +169,9 @@ def render_unit(store: Store, work: RenderWork, output: Output) -> JSON:
             file.write((ids.astype(np.uint32) | np.where(trained, TRAINED, np.uint32(0))).tobytes())
             lengths.append(len(ids))
             targets.append(int(trained[1:].sum()))
+            if len(lengths) <= PROBE_CHATS:
+                told = {"messages": chat.messages, "ids": ids.tolist(), "trained": trained.astype(int).tolist()}
+                probe.write(orjson.dumps(told) + b"\n")
             row = {"raw": chat.address, "turns": len(chat.messages or []), "tokens": len(ids), "trained": targets[-1]}
             rows.write(orjson.dumps(row) + b"\n")
             example = example or pieces(renderer, ids, trained)
@@ -191,7 +208,7 @@ def write_unit(output: Output, lengths: array, targets: array) -> None:
     (output.scratch / "targets.bin").write_bytes(np.array(targets, dtype=np.uint32).tobytes())
     with (output.scratch / "rows").open("rb") as rows:
         write_lines(output.scratch / "rows.jsonl.zst", map(orjson.loads, rows))
-    for name in ("ids.bin", "blocks", "lengths.bin", "targets.bin", "rows.jsonl.zst"):
+    for name in ("ids.bin", "blocks", "lengths.bin", "targets.bin", "rows.jsonl.zst", PROBE):
         output.add(output.scratch / name, name)
 
 

@@ -9,6 +9,7 @@ import pytest
 from recipes.errors import BadInput
 from tasks.artifacts.documents import read_lines
 from tasks.artifacts.store import sha256_file
+from tasks.model.template import PROBE
 from tasks.sft import rendering
 from tasks.sft.rendering import rows_file
 from tests.sft.rendered import Rendered, chat, write
@@ -40,6 +41,19 @@ def test_all_rows_are_counted_and_those_that_are_left_out_by_reason(tmp_path: Pa
     assert made.counts["rows"] == made.counts["conversations"] + made.counts["dropped"] == 6
     assert (told["cut"], made.lengths.numbers()[1]) == (1, 64 + 1)  # 64 inputs, and the last one's target
     assert sum(told["length_histogram"]["counts"]) == 2
+
+
+def test_the_first_eight_conversations_of_each_source_are_kept_with_their_messages(tmp_path: Path):
+    long = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "y" * 200}]}
+    sources = [write(tmp_path / "own.jsonl", [long, *map(chat, range(10))]), write(tmp_path / "other.jsonl", [chat(77)])]
+    made = Rendered(tmp_path / "store", sft_section(sources))
+    rows = [json.loads(line) for line in (made.folder / PROBE).read_text().splitlines()]
+    assert len(made.files[PROBE]) == 64 and [row["messages"] for row in rows] == [
+        one["messages"] for one in (long, *map(chat, range(7)), chat(77))
+    ]
+    assert len(rows[0]["ids"]) == 64 + 1  # cut, as it is trained
+    assert made.tokenizer.decode(rows[8]["ids"]) == made.text(11)[0]
+    assert made.tokenizer.decode([id for id, own in zip(rows[8]["ids"], rows[8]["trained"], strict=True) if own]) == made.text(11)[1]
 
 
 def test_the_same_rows_give_the_same_conversations_however_they_are_cut_into_units(tmp_path: Path, monkeypatch):
