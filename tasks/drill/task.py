@@ -10,7 +10,7 @@ from tasks.runtime.flyte import control_task, show
 COLUMNS = "draw  attempts  taken again  seconds  result"
 
 
-@control_task()
+@control_task("tasks.drill")
 def drill_recipe(recipe: Recipe, draws: int, kills: int, seed: int) -> str:
     """Kill what a run of the recipe's pre-training consists of; return what came of it. RuntimeError if a draw differs.
 

@@ -8,7 +8,7 @@ from tasks.panels.plan_words import totals_sentence
 from tasks.runtime.flyte import control_task, show
 
 
-@control_task()
+@control_task("tasks.planning")
 def plan_run(
     recipe: Recipe, profile: str, mfu: float, price: float, micro_batch_tokens: int, tokens_per_second: float, name: str, store: str
 ) -> str:

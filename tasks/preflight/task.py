@@ -13,7 +13,7 @@ from tasks.runtime.production import Production
 from tasks.runtime.tracking import start_parent
 
 
-@control_task()
+@control_task("tasks.preflight")
 def start_run(recipe: Recipe, name: str, store: str) -> tuple[RunRef, RawSourcesRef, RawSourcesRef]:
     """Check the whole recipe before anything is spent, open the run, and pin the raw documents and conversations."""
     from tasks.preflight.check import check_recipe, pin_chats, pin_sources
@@ -22,7 +22,7 @@ def start_run(recipe: Recipe, name: str, store: str) -> tuple[RunRef, RawSources
     return run, _pinned(run, "raw-documents", *pin_sources(recipe.curation)), _pinned(run, "raw-conversations", *pin_chats(recipe))
 
 
-@control_task()
+@control_task("tasks.preflight")
 def open_run(recipe: Recipe, name: str, store: str) -> RunRef:
     """Open the run of a workflow that works on what the store has, and reads no raw data."""
     from tasks.preflight.check import check_without_data

@@ -5,7 +5,7 @@ from tasks.artifacts.handles import RunRef
 from tasks.runtime.flyte import control_task
 
 
-@control_task()
+@control_task("tasks.publication")
 def settle_checkpoints(run: RunRef, recipe: Recipe) -> str:
     """Make the exports and scores that the recipe's checkpoints owe; what the store has already is left as it is."""
     from functools import partial

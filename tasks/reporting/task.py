@@ -23,7 +23,7 @@ from tasks.runtime.flyte import control_task
 from tasks.runtime.tracking import end_parent
 
 
-@control_task()
+@control_task("tasks.reporting")
 def summarize(
     run: RunRef, recipe: Recipe, documents: DocumentsRef, tokens: TokensRef, stages: list[Checkpoint], chat: CheckpointRef,
     base_scores: ScoresRef, chat_scores: ScoresRef, clean_scores: CleanScoresRef, base_release: ReleasedRef, chat_release: ReleasedRef,

@@ -1,0 +1,184 @@
+"""A stage and a cluster profile to where the stage runs on Kubernetes: its pods, queue, account, retries and time.
+
+On one machine (profile `local`) nothing of this exists and tasks are plain functions. On a cluster, data work and evaluation get a Ray
+cluster that grows and shrinks, training gets all of its pods or none (Kueue admits a workload whole), and everything else one pod. The
+task itself, which only submits to Ray, never holds a GPU.
+"""
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from recipes.errors import BadInput
+
+if TYPE_CHECKING:
+    from flytekit import PodTemplate
+    from flytekitplugins.ray import RayJobConfig
+
+RETRIES = 2  # of a task as a whole; what a retry finds in the store it does not make again
+SECONDS_KEPT = 60  # of a finished Ray cluster: a job's logs are collected, and its GPUs go back
+IDLE_SECONDS = 120  # of a worker, until the autoscaler takes it away
+ELASTIC = "kueue.x-k8s.io/elastic-job"  # else Kueue (0.16 and newer, gate ElasticJobsViaWorkloadSlices) refuses a RayJob that scales
+HOME = "/tmp"  # the only place that a read-only container may write to, besides /dev/shm
+FABRICS = {  # what joins GPU machines, besides Ethernet: the resource of a machine's adapters, and what NCCL is told
+    "": ({}, {}),
+    "efa": ({"vpc.amazonaws.com/efa": "32"}, {"FI_PROVIDER": "efa", "FI_EFA_USE_DEVICE_RDMA": "1"}),  # AWS p5: 32 adapters
+    "infiniband": ({"rdma/ib": "8"}, {"NCCL_IB_DISABLE": "0"}),  # NVIDIA's network operator: one adapter a GPU
+}
+
+
+@dataclass(frozen=True)
+class Pods:
+    """Pods of one kind. `most` > `least`: Ray's autoscaler decides; equal: a gang."""
+
+    cpus: int
+    gigabytes: int
+    least: int = 1
+    most: int = 1
+    gpus: int = 0
+    shared_gigabytes: int = 1  # of /dev/shm: Ray's object store, and what NCCL's processes of a machine exchange
+
+    @property
+    def scales(self) -> bool:
+        """Tell whether their number may change while a stage runs."""
+        return self.most > self.least
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a stage runs: one pod, or a Ray cluster of a head and workers."""
+
+    stage: str
+    queue: str  # Kueue's, and the label reynard.dev/pool of the nodes behind it
+    pod: Pods  # the stage's own; for a Ray cluster its head, where the driver runs
+    workers: Pods | None = None
+    hours: int = 24
+    spot: bool = False
+    priority: str = "evaluation"
+
+
+HEAD = Pods(8, 32, shared_gigabytes=8)
+MACHINE = {
+    "cpus": 96,
+    "gigabytes": 1000,
+    "gpus": 8,
+    "shared_gigabytes": 256,
+}  # H100 x 8, less what the system keeps; Ray sees 12 cores a GPU
+DATA = Pods(32, 128, least=1, most=24, shared_gigabytes=32)
+
+
+def placements(machines: int) -> dict[str, Placement]:
+    """Return the placement of every stage on a cluster with so many machines of eight H100s."""
+    gpus = Pods(12, 120, least=0, most=8 * machines, gpus=1, shared_gigabytes=32)
+    gang = Pods(**MACHINE, least=machines, most=machines)
+    data = {name: Placement(name, "cpu-spot", HEAD, DATA, 96, spot=True) for name in ("curation", "tokenization", "contamination")}
+    trained = {
+        "training": Placement("training", "h100", HEAD, gang, 24 * 30, priority="training"),
+        "sft": Placement("sft", "h100", HEAD, gang, 24 * 7, priority="training"),
+        "drill": Placement("drill", "h100", HEAD, gang, 24, priority="smoke"),
+    }
+    scored = {name: Placement(name, "h100", HEAD, gpus, 48) for name in ("evaluation", "publication")}
+    small = {name: Placement(name, "cpu", Pods(4, 16), hours=12) for name in ("preflight", "planning", "reporting", "publishing")}
+    proving = {"release": Placement("release", "cpu", Pods(8, 96), hours=12)}  # 8 billion weights in float32, in two processes in turn
+    return data | trained | scored | small | proving
+
+
+MACHINES = {"h100x8": 1, "h100x64": 8}
+
+
+def placement_of(stage: str) -> Placement | None:
+    """Return where a stage runs in the profile that REYNARD_PROFILE names; None on one machine. BadInput if it has no place."""
+    profile = os.environ.get("REYNARD_PROFILE", "local")
+    if profile == "local":
+        return None
+    if profile not in MACHINES:
+        raise BadInput(f"cluster profile {profile!r} has no pods: set REYNARD_PROFILE to one of local, {', '.join(MACHINES)}")
+    return placements(MACHINES[profile])[stage]
+
+
+def task_options(stage: str) -> dict[str, Any]:
+    """Return what Flyte is told of a stage's task besides its function: nothing but retries on one machine."""
+    place = placement_of(stage)
+    if place is None:
+        return {"retries": RETRIES}
+    from flytekit import Resources
+
+    options: dict[str, Any] = {
+        "retries": RETRIES, "timeout": timedelta(hours=place.hours), "interruptible": place.spot,
+        "environment": {"REYNARD_PROFILE": os.environ["REYNARD_PROFILE"], "HOME": HOME},
+    }  # fmt: skip
+    labels = {"reynard.dev/stage": stage}
+    if place.workers is None:
+        return options | {"labels": labels, "pod_template": pod_template(place, place.pod, "primary")}
+    labels |= {"kueue.x-k8s.io/queue-name": place.queue, "kueue.x-k8s.io/priority-class": place.priority}
+    elastic = {"annotations": {ELASTIC: "true"}} if place.workers.scales else {}
+    return (
+        options | elastic | {"labels": labels, "task_config": ray_cluster(place, place.workers), "requests": Resources(cpu="1", mem="2Gi")}
+    )
+
+
+def ray_cluster(place: Placement, workers: Pods) -> "RayJobConfig":
+    """Return the Ray cluster of a stage. Resources are inside the pod templates: beside them the plugin would drop the templates."""
+    from flytekitplugins.ray import HeadNodeConfig, RayJobConfig, WorkerNodeConfig
+    from flytekitplugins.ray.task import AutoscalerOptionsConfig
+
+    group = WorkerNodeConfig(
+        group_name="workers", replicas=workers.least, min_replicas=workers.least, max_replicas=workers.most,
+        ray_start_params={"num-cpus": str(workers.cpus), "num-gpus": str(workers.gpus)},
+        pod_template=pod_template(place, workers, "ray-worker"),
+    )  # fmt: skip
+    return RayJobConfig(
+        head_node_config=HeadNodeConfig(ray_start_params={"num-cpus": "0"}, pod_template=pod_template(place, place.pod, "ray-head")),
+        worker_node_config=[group],
+        enable_autoscaling=workers.scales,
+        autoscaler_options=AutoscalerOptionsConfig(idle_timeout_seconds=IDLE_SECONDS) if workers.scales else None,
+        shutdown_after_job_finishes=True,
+        ttl_seconds_after_finished=SECONDS_KEPT,
+    )
+
+
+def pod_template(place: Placement, pods: Pods, container: str) -> "PodTemplate":
+    """Return the template of a stage's pods: what they take, where they may run, as whom, and the folders that they may write to."""
+    from flytekit import PodTemplate
+    from kubernetes import client
+
+    adapters, environment = FABRICS[fabric()] if pods.gpus == MACHINE["gpus"] else ({}, {})
+    amount = {"cpu": str(pods.cpus), "memory": f"{pods.gigabytes}Gi"} | ({"nvidia.com/gpu": str(pods.gpus)} if pods.gpus else {}) | adapters
+    volumes = {"shared-memory": ("/dev/shm", client.V1EmptyDirVolumeSource(medium="Memory", size_limit=f"{pods.shared_gigabytes}Gi"))}
+    volumes |= {"scratch": (HOME, client.V1EmptyDirVolumeSource())}
+    main = client.V1Container(
+        name=container,
+        resources=client.V1ResourceRequirements(requests=amount, limits=amount),
+        env=[client.V1EnvVar(name=name, value=value) for name, value in environment.items()] or None,
+        volume_mounts=[client.V1VolumeMount(name=name, mount_path=path) for name, (path, _) in volumes.items()],
+        security_context=client.V1SecurityContext(
+            allow_privilege_escalation=False,
+            read_only_root_filesystem=True,
+            run_as_non_root=True,
+            capabilities=client.V1Capabilities(drop=["ALL"], add=["IPC_LOCK"] if adapters else None),  # RDMA pins memory
+        ),
+    )
+    spec = client.V1PodSpec(
+        containers=[main],
+        service_account_name=place.stage,
+        node_selector={"reynard.dev/pool": "cpu" if pods is place.pod else place.queue},
+        tolerations=tolerations(client, pods.gpus > 0, place.spot and pods is not place.pod),
+        volumes=[client.V1Volume(name=name, empty_dir=source) for name, (_, source) in volumes.items()],
+        termination_grace_period_seconds=300 if pods.gpus else 60,  # one step and one checkpoint's upload
+    )
+    return PodTemplate(pod_spec=spec, primary_container_name=container, labels={"reynard.dev/stage": place.stage})
+
+
+def tolerations(client: Any, gpu: bool, spot: bool) -> list[Any] | None:
+    """Return the taints of nodes that pods may run on all the same: those with GPUs, and those that may go at any time."""
+    keys = (["nvidia.com/gpu"] if gpu else []) + (["reynard.dev/spot"] if spot else [])
+    return [client.V1Toleration(key=key, operator="Exists", effect="NoSchedule") for key in keys] or None
+
+
+def fabric() -> str:
+    """Return what joins the GPU machines, from REYNARD_FABRIC; BadInput if it is not known."""
+    name = os.environ.get("REYNARD_FABRIC", "")
+    if name not in FABRICS:
+        raise BadInput(f"REYNARD_FABRIC is {name!r}: leave it empty for Ethernet, or set it to {' or '.join(filter(None, FABRICS))}")
+    return name
