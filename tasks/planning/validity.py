@@ -230,6 +230,7 @@ def ask_chat(chain: Chain, recipe: Recipe, tokens: Found, base: Found) -> Found:
     raw = pinned(chain, "raw-conversations", {s.name: (s.location, s.revision, s.format != "dataset") for s in recipe.sft.sources})
     files = {entry.path: entry.sha256 for entry in tokens.manifest.matching("tokenizer/")} if tokens.manifest else None
     rendering = conversations_identity(recipe.sft, files) if files else None
-    conversations = chain.ask("conversations", "conversations", rendering, {"raw": raw}, "tasks.sft")
+    rendered = {"raw": raw} if rendering else {"raw": raw, "tokens": tokens}
+    conversations = chain.ask("conversations", "conversations", rendering, rendered, "tasks.sft")
     section = sft_identity(recipe.sft, recipe.model, recipe.seed)
     return chain.ask("checkpoint", "sft", section, {"parent": base, "conversations": conversations}, "tasks.sft")

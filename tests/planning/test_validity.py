@@ -155,6 +155,11 @@ def test_editing_stage_3_leaves_everything_before_it_valid(values, root):
     assert states(recipe, root)["sft"] == ("to be made", "after stage3")
 
 
+def test_what_is_rendered_with_a_tokenizer_that_is_not_there_yet_waits_for_it(values, root):
+    recipe = edited(values, "tokenization.held_out_fraction", 0.2)
+    assert states(recipe, root)["conversations"] == ("to be made", "after tokens")
+
+
 def test_editing_the_learning_rate_leaves_the_data_valid(values, root):
     recipe = edited(values, "pretraining.optimizer.peak_learning_rate", 0.001)
     assert finished(recipe, root) == ["raw-documents", "documents", "tokens", "raw-conversations", "conversations"]
