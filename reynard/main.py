@@ -12,6 +12,7 @@ from reynard.plan import plan
 from reynard.rescore import rescore
 from reynard.run import run
 from reynard.serve_bench import serve_bench
+from reynard.sign import sign
 from reynard.trace import trace
 from reynard.track import track
 from reynard.ui import ui
@@ -31,4 +32,5 @@ app.command()(mt_bench)
 app.command()(serve_bench)
 app.command()(rescore)
 app.command()(compare)
+app.command()(sign)
 app.command()(ui)
