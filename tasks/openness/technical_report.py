@@ -27,7 +27,7 @@ tells of each source; licences, revisions and digests are in `reynard/licences.j
 |---|---|---|---|---|
 {%- for source, row in documents.details.sources | dictsort %}
 | {{ source }} | {{ row.kind }}{{ ' (' + row.role + ')' if row.role != 'corpus' }} | {{ '{:,}'.format(row.documents_in) }} | \
-{{ '{:,}'.format(row.documents_kept) }} | {{ listed(row.removed) }} |
+{{ '{:,}'.format(row.documents_kept) }} | {{ listed(row.removed) | replace("_", " ") }} |
 {%- endfor %}
 
 ## 2 Tokens
@@ -43,7 +43,7 @@ no biases, grouped query attention.
 | {% for key, value in model.items() %}{{ value }} | {% endfor %}
 
 ## 4 Pre-training
-{{ described(optimizer) }}. Schedule: {{ described(schedule) }}. Precision {{ precision }}; seed {{ seed }}; attention \
+AdamW: {{ described(optimizer) }}. Schedule: {{ described(schedule) }}. Precision {{ precision }}; seed {{ seed }}; attention \
 {{ 'across' if across else 'within' }} documents. An anomalous loss (see `anomalies` in the recipe) is met by: {{ anomalies }}.
 
 | stage | tokens | tokens a batch | last step | mixture (tokens) | chunk lengths | optimizer state | loss at the end |
@@ -57,7 +57,7 @@ no biases, grouped query attention.
 ## 5 Fine-tuning
 {{ '{:,}'.format(conversations.counts.conversations) }} conversations under template `{{ tuned.identity.section.sft.template }}`, at most \
 {{ tuned.identity.section.sft.max_tokens }} tokens each, loss on assistant tokens alone ({{ '{:,}'.format(conversations.counts.trained_tokens) }} of them).
-{{ described(tuned.identity.section.sft.optimizer) }}. Schedule: {{ described(tuned.identity.section.sft.schedule) }}. \
+AdamW: {{ described(tuned.identity.section.sft.optimizer) }}. Schedule: {{ described(tuned.identity.section.sft.schedule) }}. \
 {{ tuned.counts.steps }} steps, loss at the end {{ '%.4f' | format(tuned.counts.loss) }}.
 {% endif %}
 ## {{ 6 if tuned else 5 }} Evaluation
@@ -75,8 +75,7 @@ Held-out documents: {{ '%.3f' | format(scores.counts.bits_per_byte) }} bits per 
 The folder loads with `transformers` alone; `README.md` shows how. The model knows what section 1 lists and nothing else, in \
 {{ languages }}, and at most {{ model.context_tokens }} tokens at once. It was not aligned to refuse anything\
 {{ '' if tuned else ' and follows no instructions' }}; a score within two standard errors of chance (section {{ 6 if tuned else 5 }}) shows no skill.
-How the recipe stands to the report that it
-follows is in `reynard/fidelity.md`.
+How the recipe stands to the report that it follows is in `reynard/fidelity.md`.
 
 ## {{ 8 if tuned else 7 }} Making it again
 `reynard reproduce FOLDER` runs the recipe of this folder again and compares digests, artifact by artifact.
@@ -120,4 +119,4 @@ def _described(values: JSON) -> str:
 
 
 def _listed(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {value:,}" for key, value in sorted(values.items()))
+    return ", ".join(f"{key} {value:,}" for key, value in sorted(values.items()))
