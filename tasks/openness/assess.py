@@ -54,6 +54,17 @@ class Assessment:
             if part.component.required and part.component.number in numbers and part.standing not in ("fit", "conditional")
         ]
 
+    def rows(self) -> JSON:
+        """Return what a manifest and the report keep: the class, and each component with what counts for it or why it does not."""
+        parts = [
+            {
+                "name": part.component.name, "class": CLASSES[part.component.number], "required": part.component.required, "standing": part.standing,
+                "artifact": part.shown.artifact if part.shown else "", "licence": part.shown.licence if part.shown else "", "missing": part.missing,
+            }
+            for part in self.parts
+        ]  # fmt: skip
+        return {"class": self.openness_class, "claimed": self.section.openness_class, "progress": self.progress, "parts": parts}
+
     def facts(self) -> JSON:
         """Return what a gate asks: the claimed class, the class that the evidence gives, what is lacking, and unknown licences."""
         claimed = self.section.openness_class

@@ -19,7 +19,8 @@ def release(manifests: Sequence[Manifest]) -> str:
         if manifests
         else "Nothing was released."
     )
-    return panel("Release", said, *(part for manifest in manifests for part in (check_table(manifest), file_list(manifest))))
+    shown = (part for manifest in manifests for part in (check_table(manifest), openness_table(manifest), file_list(manifest)))
+    return panel("Release", said, *shown)
 
 
 def check_table(manifest: Manifest) -> str:
@@ -37,6 +38,24 @@ def check_table(manifest: Manifest) -> str:
     return (
         table(name, ["check", "result", "found"], rows, note) if rows else f'<p class="note">{escaped(name)} has no checks on record.</p>'
     )
+
+
+def openness_table(manifest: Manifest) -> str:
+    """Write the components of the Model Openness Framework: what one model has of each, or why it does not count."""
+    found = manifest.details.get("openness")
+    if not found:
+        return ""
+    rows = []
+    for part in found["parts"]:
+        counts = part["standing"] in ("fit", "conditional")
+        mark = Markup('<span class="good">✓ counts</span>') if counts else Markup('<span class="bad">✗ does not count</span>')
+        need = part["class"] + ("" if part["required"] else ", optional")
+        rows.append([part["name"], need, mark, part["artifact"] or part["missing"], part["licence"]])
+    reached = ", ".join(f"class {name} {percent:.0f} %" for name, percent in found["progress"].items())
+    name = "unclassified" if found["class"] == "none" else f"class {found['class']}"
+    note = f"Computed from its artifacts: {name} ({reached}); claimed: {found['claimed']}."
+    title = f"Openness of {manifest.counts.get('repository', manifest.name)}"
+    return fold(f"{title}: {name}", table(title, ["component", "class", "result", "artifact", "licence"], rows, note))
 
 
 def file_list(manifest: Manifest) -> str:

@@ -238,6 +238,32 @@ def test_release_lists_checks_and_says_which_failed():
     assert "8.6e-06" in fragment and "model.safetensors" in fragment
 
 
+def test_release_says_the_computed_class_and_why_a_component_does_not_count():
+    part = {
+        "name": "Datasets",
+        "class": "I",
+        "required": True,
+        "standing": "missing",
+        "artifact": "",
+        "licence": "",
+        "missing": "no data <published>",
+    }
+    counted = part | {
+        "name": "Model card",
+        "class": "III",
+        "standing": "conditional",
+        "artifact": "README.md",
+        "licence": "MIT",
+        "missing": "",
+    }
+    openness = {"class": "II", "claimed": "none", "progress": {"III": 100.0, "II": 100.0, "I": 92.86}, "parts": [part, counted]}
+    released = made_up.released()
+    fragment = release([released.model_copy(update={"details": released.details | {"openness": openness}})])
+    assert ["Datasets", "I", "✗ does not count", "no data <published>", ""] in table_rows(fragment)
+    assert ["Model card", "III", "✓ counts", "README.md", "MIT"] in table_rows(fragment)
+    assert "class II (class III 100 %, class II 100 %, class I 93 %); claimed: none" in fragment
+
+
 @pytest.mark.parametrize(
     "fragment",
     [
