@@ -3,10 +3,11 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 RECIPE ?= recipes/tiny.yaml
 SERVICES ?= .services
+PLATFORM ?= infra/platforms/development.yaml
 TEST_PROCESSES ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test test-fast lint services stop-services install install-test clean
+.PHONY: run test test-fast lint services stop-services deploy-platform install install-test clean
 
 run: .venv/.installed  ## raw documents to a released chat model, on this machine
 	$(BIN)/reynard run $(RECIPE)
@@ -28,6 +29,9 @@ services: .venv/.installed-test  ## a real S3 server and a real MLflow server on
 
 stop-services:
 	$(BIN)/python -m infra.local.services stop $(SERVICES)
+
+deploy-platform: .venv/.installed-test  ## Flyte, KubeRay, Kueue, MLflow, monitoring into the cluster at hand; DRY_RUN=1 renders and checks, and touches nothing
+	$(BIN)/python -m infra.platform $(PLATFORM) $(if $(DRY_RUN),--dry-run)
 
 install: .venv/.installed
 install-test: .venv/.installed-test

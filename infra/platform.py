@@ -1,0 +1,174 @@
+"""A platform's file to a running platform: namespaces, a look for the Secrets, then every chart of charts.yaml in its order.
+
+python -m infra.platform infra/platforms/development.yaml --dry-run   # renders and checks everything, prints what would run, touches nothing
+python -m infra.platform infra/platforms/development.yaml             # installs, or brings to what is said here; a second time changes nothing
+"""
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from infra.settings import Platform, filled, read_platform
+from recipes.errors import BadInput
+
+HERE = Path(__file__).parent
+TOOLS = ("helm", "kubectl")
+TIMEOUT = "15m"
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One release of Helm's: a chart of others, pinned, or one of ours."""
+
+    name: str
+    namespace: str
+    values: str = ""
+    chart: str = ""
+    repository: str = ""
+    version: str = ""
+    folder: str = ""
+    only: str = ""
+
+    @property
+    def source(self) -> str:
+        """What Helm is told to install."""
+        return str((HERE / self.folder).relative_to(HERE.parent)) if self.folder else self.chart
+
+    def command(self, values: str) -> list[str]:
+        """Return the call of Helm that installs or upgrades it, and waits until it works."""
+        pinned = [*(["--repo", self.repository] if self.repository else []), "--version", self.version] if self.version else []
+        return ["helm", "upgrade", "--install", self.name, self.source, *pinned, "--namespace", self.namespace, "--create-namespace",
+                "--values", values, "--wait", "--timeout", TIMEOUT]  # fmt: skip
+
+
+def features(platform: Platform) -> set[str]:
+    """Return what `only` may name for this platform."""
+    own = {"own-services"} if platform.database_host.endswith(".services.svc.cluster.local") else set()
+    keys = {"keys"} if platform.s3_authentication == "accesskey" else set()
+    return {platform.flyte, ""} | own | keys | ({"gpu"} if any(pool.gpu for pool in platform.pools) else set())
+
+
+def charts_of(platform: Platform) -> list[Chart]:
+    """Return the charts of a platform in the order of installation."""
+    listed = [Chart(**entry) for entry in yaml.safe_load((HERE / "charts.yaml").read_text())]
+    return [chart for chart in listed if chart.only in features(platform)]
+
+
+def values_of(chart: Chart, platform: Platform) -> Values:
+    """Return a chart's values for a platform: ours take the platform's file, those of others their values file, filled."""
+    if chart.folder:
+        return platform.model_dump(mode="json")
+    values = filled((HERE / chart.values).read_text(), platform, chart.values)
+    return with_plugins(values, chart.chart, platform) if chart.name == "flyte" else values
+
+
+def with_plugins(values: Values, chart: str, platform: Platform) -> Values:
+    """Put flyte/plugins.yaml where Flyte's two charts look for it, and the accounts' annotations."""
+    told = filled((HERE / "flyte/plugins.yaml").read_text(), platform, "flyte/plugins.yaml")
+    annotations = platform.annotations_of("flyte")
+    if chart == "flyte-binary":
+        values["enabled_plugins"] = {"tasks": told["tasks"]}
+        values["configuration"]["inline"] |= told
+        values["serviceAccount"] = {"annotations": annotations}
+        return values
+    configured = values["configmap"]
+    configured["enabled_plugins"], configured["k8s"] = {"tasks": told["tasks"]}, {"plugins": told["plugins"]}
+    configured["core"]["propeller"] |= told["propeller"]
+    for part in ("flyteadmin", "flytescheduler", "datacatalog", "flytepropeller"):
+        values[part].setdefault("serviceAccount", {})["annotations"] = annotations
+    return values
+
+
+def namespaces(platform: Platform) -> list[Values]:
+    """Return the namespaces as manifests."""
+    parts = (HERE / "stages/namespaces.yaml").read_text().split("\n---\n")
+    return [filled(part, platform, "stages/namespaces.yaml") for part in parts]
+
+
+def secrets_of(platform: Platform) -> list[Values]:
+    """Return the Secrets that a platform reads."""
+    listed = filled((HERE / "secrets/secrets.yaml").read_text(), platform, "secrets/secrets.yaml")
+    return [entry for entry in listed if entry.get("only", "") in features(platform)]
+
+
+def missing_secrets(platform: Platform) -> list[str]:
+    """Return what the cluster lacks of the Secrets, a line each; their values are never read, only which keys there are."""
+    lacking = []
+    for entry in secrets_of(platform):
+        asked = ["kubectl", "get", "secret", entry["name"], "--namespace", entry["namespace"], "--ignore-not-found", "--output",
+                 "go-template={{range $key, $value := .data}}{{$key}} {{end}}"]  # fmt: skip
+        held = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()
+        absent = [key for key in entry["keys"] if key not in held]
+        if absent and not entry.get("optional"):
+            lacking.append(f"{entry['namespace']}/{entry['name']}: {', '.join(absent)} ({entry['of']})")
+    return lacking
+
+
+def dry_run(platform: Platform) -> None:
+    """Print every step, and render and check our own charts; BadInput with what is wrong."""
+    from infra.manifests import faults, rendered
+
+    wrong, count = faults(namespaces(platform)), len(namespaces(platform))
+    print(f"kubectl apply --server-side --filename -    # {count} namespaces")
+    for entry in secrets_of(platform):
+        print(f"# needs the Secret {entry['namespace']}/{entry['name']} with {', '.join(entry['keys'])}: {entry['of']}")
+    for chart in charts_of(platform):
+        values = values_of(chart, platform)
+        print(shlex.join(chart.command(f"{chart.name}.values.yaml")))
+        if chart.folder:
+            manifests = rendered(HERE / chart.folder, values, chart.name, chart.namespace)
+            count, wrong = count + len(manifests), wrong + [f"{chart.name}: {fault}" for fault in faults(manifests)]
+    if wrong:
+        raise BadInput(f"{len(wrong)} manifests are wrong: {'; '.join(wrong[:5])}")
+    print(f"✓ {platform.name}: {len(charts_of(platform))} charts, {count} manifests of ours rendered and valid; nothing was touched")
+
+
+def install(platform: Platform) -> None:
+    """Install the platform into the cluster that kubectl points at, or bring it to what its file says."""
+    for tool in TOOLS:
+        if shutil.which(tool) is None:
+            raise BadInput(f"{tool} is not installed: the platform is put in place by helm 3.14 or newer and kubectl")
+    run(["kubectl", "apply", "--server-side", "--filename", "-"], yaml.safe_dump_all(namespaces(platform)))
+    if lacking := missing_secrets(platform):
+        raise BadInput("Secrets are missing, see docs/deployment.md: " + "; ".join(lacking))
+    with tempfile.TemporaryDirectory() as scratch:
+        for chart in charts_of(platform):
+            file = Path(scratch) / f"{chart.name}.values.yaml"
+            file.write_text(yaml.safe_dump(values_of(chart, platform)))
+            run(chart.command(str(file)))
+    print(f"✓ {platform.name}: {len(charts_of(platform))} charts are in place")
+
+
+def run(command: list[str], text: str | None = None) -> None:
+    """Run a command and say which; BadInput if it fails."""
+    print(f"→ {shlex.join(command)}", flush=True)
+    if subprocess.run(command, input=text, text=True, cwd=HERE.parent).returncode:
+        raise BadInput(
+            f"`{shlex.join(command)}` failed, see above; what was installed before it stays, and the same call goes on from there"
+        )
+
+
+def main() -> None:
+    """Read the platform's file, then check or install."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("platform", type=Path)
+    parser.add_argument("--dry-run", action="store_true")
+    asked = parser.parse_args()
+    try:
+        platform = read_platform(asked.platform)
+        dry_run(platform) if asked.dry_run else install(platform)
+    except BadInput as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""A platform's file to checked settings: what our charts take as values, and what `${...}` in the values of others' charts becomes."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from recipes.errors import BadInput
+
+PLACEHOLDER = re.compile(r"\$\{(\w*)\}")
+Host = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+Cidr = Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$")]
+
+
+class Settings(BaseModel):
+    """Read as written: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Pool(Settings):
+    """Machines that Kueue hands out."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,30}$")]
+    cpu: int
+    memory: Annotated[str, Field(pattern=r"^\d+[GT]i$")]
+    gpu: int = 0
+    spot: bool = False
+    heads: int = 0  # Ray clusters at once: their heads (8 cores, 32 GiB) and submitters run in pool `cpu`
+
+
+class Platform(Settings):
+    """Everything that differs between platforms; platforms/production.yaml says what each value means."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,30}$")]
+    host: Host
+    contact: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
+    certificates: Literal["letsencrypt", "self-signed"]
+    ingress_class: str
+    storage_class: str
+    flyte: Literal["core", "binary"]
+    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]+-(development|staging|production)$")]
+    pod_security: Literal["baseline", "privileged"]
+    sign_in: str
+    sign_in_client: str
+    image: str
+    mlflow_image: str
+    mlflow_uri: Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+$")]
+    database_host: Host
+    database_sslmode: Literal["disable", "require", "verify-ca", "verify-full"]
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{2,62}$")]
+    region: str
+    s3_endpoint: str
+    s3_authentication: Literal["iam", "accesskey"]
+    service_account_annotations: dict[str, str]
+    object_store_cidrs: list[Cidr]
+    database_cidrs: list[Cidr]
+    ingress_cidrs: list[Cidr]
+    pools: Annotated[list[Pool], Field(min_length=1)]
+    priorities: dict[Literal["training", "evaluation", "smoke"], int]
+    gang_minutes: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _safe(self) -> "Platform":
+        if self.name != "development":
+            for what, held in (("sign_in", self.sign_in), ("object_store_cidrs", self.object_store_cidrs)):
+                if not held:
+                    raise ValueError(
+                        f"{what} is empty, which only the platform `development` may leave so: without it anybody may run or reach anything"
+                    )
+            if not self.mlflow_uri.startswith("https://"):
+                raise ValueError(f"mlflow_uri is {self.mlflow_uri}: passwords would cross the network in the clear; say https://")
+            if self.database_sslmode == "disable":
+                raise ValueError("database_sslmode is `disable`: passwords would cross the network in the clear; say verify-full")
+        if self.pools[0].name != "cpu":
+            raise ValueError(
+                f"the first pool is {self.pools[0].name}: it must be `cpu`, where single pods and the heads of Ray clusters run"
+            )
+        if self.flyte == "core" and self.s3_authentication == "accesskey":
+            raise ValueError("flyte is `core`, whose chart takes keys of the object store as plain values: say `binary`, or iam with roles")
+        return self
+
+    def placeholders(self) -> dict[str, str]:
+        """Return what `${name}` may stand for in the values of others' charts: every setting that is text or a number, and a few made of them."""
+        plain = {key: str(value) for key, value in self.model_dump().items() if isinstance(value, str | int)}
+        project, domain = self.namespace.rsplit("-", 1)
+        return plain | {
+            "project": project, "domain": domain, "endpoint_host": self.s3_endpoint.split("://")[-1],
+            "endpoint_is_plain": str(self.s3_endpoint.startswith("http://")).lower(), "uses_sign_in": str(bool(self.sign_in)).lower(),
+        }  # fmt: skip
+
+    def annotations_of(self, identity: str) -> dict[str, str]:
+        """Return the annotations of a service account, by which a cloud gives it a role."""
+        return {key: value.replace("{identity}", identity) for key, value in self.service_account_annotations.items()}
+
+
+def read_platform(path: Path) -> Platform:
+    """Read a platform's file; BadInput if a value is missing, unknown or unsafe."""
+    try:
+        return Platform.model_validate(yaml.safe_load(path.read_text()))
+    except FileNotFoundError:
+        raise BadInput(f"{path} does not exist: infra/platforms holds examples to copy") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "its values"
+        raise BadInput(f"{path}: {where}: {first['msg']}") from None
+
+
+def filled(text: str, platform: Platform, where: str) -> Any:
+    """Return a values file with its placeholders filled, as YAML; BadInput for one that no setting stands behind."""
+    known = platform.placeholders()
+    for name in PLACEHOLDER.findall(text):
+        if name not in known:
+            raise BadInput(f"{where}: ${{{name}}} is no setting of a platform: it may be one of {', '.join(sorted(known))}")
+    return yaml.safe_load(PLACEHOLDER.sub(lambda found: known[found[1]], text)) or {}
