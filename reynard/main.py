@@ -7,6 +7,7 @@ from reynard.compare import compare
 from reynard.drill import drill
 from reynard.explain import explain
 from reynard.fertility import fertility
+from reynard.metrics import metrics
 from reynard.mt_bench import mt_bench
 from reynard.plan import plan
 from reynard.rescore import rescore
@@ -26,6 +27,7 @@ app.command()(explain)
 app.command()(trace)
 app.command()(watch)
 app.command()(track)
+app.command()(metrics)
 app.command()(fertility)
 app.command()(drill)
 app.command()(mt_bench)
