@@ -14,6 +14,7 @@ from recipes.errors import BadInput
 
 if TYPE_CHECKING:
     from tasks.artifacts.store import Store
+    from tasks.lineage.models import Model
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,28 @@ def refusing(*kinds: type[Exception]) -> Iterator[None]:
     except kinds as error:
         typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
         raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
+
+
+def find_traced(model: str, run: str, root: str) -> "Model":
+    """Open what MODEL names: a released folder, a run, or an artifact of a store; if nothing is said, the chat model of the latest run.
+
+    A released folder is looked up in the store of its run, else in that of the latest run, and stands for itself where none has it.
+    BadInput if there is no such model.
+    """
+    from tasks.lineage.models import is_folder, open_model
+
+    runs = Path(os.environ.get("REYNARD_RUNS", "runs"))
+    if is_folder(model) and not (run or root):
+        released = Path(model).resolve()
+        home = released.parents[1] if released.parent.name == "release" else runs / "latest"
+        return open_model(
+            model, find_store(str(home), "").store if (home / "summary.json").is_file() or (home / "store").is_dir() else None
+        )
+    if model and not (run or root) and (runs / model).is_dir():
+        model, run = "", model
+    where = find_store(run, root)
+    return open_model(model or _last_release(where), where.store, where.run)
+
+
+def _last_release(where: Where) -> str:
+    return f"release-chat@{where.versions['release-chat']}" if "release-chat" in where.versions else ""

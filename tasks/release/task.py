@@ -29,12 +29,6 @@ def release_model(run: RunRef, recipe_name: str, section: Release, which: str, c
         lay_down(Reader.of(run, handle), Path(run.folder) / "release" / which)
         from tasks.runtime.registry import register_model
 
-        register_model(
-            made.tracking,
-            handle.repository,
-            handle.digest,
-            [tuple(row) for row in made.manifest.details["lineage"]],
-            {"folder": handle.uri},
-        )
+        register_model(made.tracking, made.manifest, {})
         show("release", release([made.manifest]))
         return handle

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from tasks.artifacts.manifest import read_manifest
+from tasks.artifacts.manifest import Manifest, read_manifest
 from tasks.artifacts.store import Store
 from tasks.runtime.tracker import Row, end_child, log_numbers, log_rows, open_child, open_parent, remove_run
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 FOLDER, PENDING, PARENT, END = "tracking", "pending-", "parent", "end"
+MODEL = "model-"  # begins the name of a note about a version in the model registry
+NO_RUN = "registry"  # where notes lie that belong to no run
 
 
 @dataclass
@@ -62,6 +64,23 @@ class EndNote:
     ended: int
 
 
+@dataclass
+class ModelNote:
+    """An alias that a release's version in the model registry is to have; the version is made if it is not there."""
+
+    uri: str
+    parent: str  # of the task's run that released it; NO_RUN if that is over
+    key: str  # of that task's run; empty as well
+    artifact: str  # the folder of the release's manifest
+    alias: str
+    tags: dict[str, str]
+
+    @property
+    def what(self) -> str:
+        """The note's name."""
+        return f"{MODEL}{self.artifact.rpartition('/')[2]}-{self.alias}"
+
+
 class Outbox:
     """The notes in one store."""
 
@@ -75,22 +94,28 @@ class Outbox:
             self.store.write(f"{folder}/rows.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in rows))
         self._write(folder, note)
 
+    def keep_model(self, note: ModelNote) -> str:
+        """Keep what the model registry is to be told, until it is; return the note's folder."""
+        folder = f"{FOLDER}/{note.parent}/{note.what}"
+        self._write(folder, note)
+        return folder
+
     def keep_parent(self, note: ParentNote, parent: str) -> str:
         """Keep what is needed to open a workflow's run later, under the name it goes by until then; return the name."""
         self._write(f"{FOLDER}/{parent}/{PARENT}", note)
         return parent
 
     def owed(self, parent: str = "") -> list[str]:
-        """Return the folders of notes (of one workflow's run) that are to be delivered, its end last."""
+        """Return the folders of notes (of one workflow's run) that are to be delivered: runs, then model versions, the end of the whole last."""
         notes = [key.removesuffix("/note.json") for key in self.store.list(f"{FOLDER}/{parent}".rstrip("/")) if key.endswith("/note.json")]
         owed = [folder for folder in notes if not folder.endswith(f"/{PARENT}") or not self.note(folder)["run_id"]]
-        return sorted(owed, key=lambda folder: (folder.endswith(f"/{END}"), folder))
+        return sorted(owed, key=lambda folder: (folder.endswith(f"/{END}"), f"/{MODEL}" in folder, folder))
 
     def note(self, folder: str) -> dict[str, Any]:
         """Return what a note says."""
         return orjson.loads(self.store.read(f"{folder}/note.json"))
 
-    def _write(self, folder: str, note: ParentNote | ChildNote | EndNote) -> None:
+    def _write(self, folder: str, note: ParentNote | ChildNote | EndNote | ModelNote) -> None:
         self.store.write(f"{folder}/note.json", orjson.dumps(asdict(note)))
 
     def parent_run(self, tracker: "MlflowClient", parent: str) -> str:
@@ -122,8 +147,13 @@ class Outbox:
         """Bring a task's run to its end, all of whose rows are logged."""
         child = self.open_child(tracker, note)
         manifest = read_manifest(self.store, note.artifact) if note.artifact else None
-        end_child(tracker, self.parent_run(tracker, note.parent), child, manifest, note.failed, note.ended)
+        end_child(tracker, self.parent_run(tracker, note.parent), child, manifest, note.failed, note.ended, self._raw_of(manifest))
         return True
+
+    def _raw_of(self, manifest: Manifest | None) -> Manifest | None:
+        """Return the raw artifact that another was read from, if it was and that is there."""
+        raw = ((manifest.identity.get("parent_artifacts") or {}) if manifest else {}).get("raw")
+        return read_manifest(self.store, "/".join(raw["uri"].split("/")[-3:-1])) if raw else None
 
     def end_parent(self, tracker: "MlflowClient", note: EndNote) -> None:
         """Bring a workflow's run to its end."""
@@ -142,7 +172,11 @@ class Outbox:
         if folder.endswith(f"/{PARENT}"):
             self.parent_run(tracker, folder.split("/")[1])
             return True
-        if folder.endswith(f"/{END}"):
+        if f"/{MODEL}" in folder:
+            from tasks.runtime.registry import deliver_model
+
+            deliver_model(tracker, self.store, ModelNote(**note))
+        elif folder.endswith(f"/{END}"):
             self.end_parent(tracker, EndNote(**note))
         else:
             child = ChildNote(**note)

@@ -27,7 +27,9 @@ from tasks.artifacts.handles import Handle, Run
 from tasks.artifacts.manifest import JSON, FileEntry, Manifest, content_digest, digest_of, read_manifest, write_manifest
 from tasks.artifacts.store import Store, open_store, sha256_file
 from tasks.panels.formats import clock
+from tasks.panels.links import links
 from tasks.runtime.code import ROOT, code_digest
+from tasks.runtime.flyte import show
 from tasks.runtime.tracking import Tracking, end_parent
 
 H = TypeVar("H", bound=Handle)
@@ -136,7 +138,7 @@ class Production:
             recorded={
                 "seconds": round(time.monotonic() - self.begun, 3), "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "commit": code_commit(), "python": platform.python_version(), "profile": self.run.profile, "run": self.run.name,
-            } | (recorded or {}),
+            } | self.tracking.recorded | (recorded or {}),
         )  # fmt: skip
         write_manifest(self.store, self.folder, self.manifest)
 
@@ -153,6 +155,8 @@ class Production:
             end_parent(self.run.tracking_uri, self.run.tracking_run, {}, {"failed": self.name}, failed=True, store=self.run.store)
         if not failed:
             assert self.manifest is not None
+            if self.tracking.link:
+                show("links", links(self.manifest, self.store.uri(self.folder), self.tracking.link))
             how = "cached" if self.was_cached else clock(time.monotonic() - self.begun)
             print(f"✓ {self.name}@{self.version[:8]}  {headline(self.manifest.counts)}  [{how}]", flush=True)
 

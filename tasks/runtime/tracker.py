@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tasks.runtime.inputs import parent_inputs, source_inputs
+
 if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
@@ -114,19 +116,21 @@ def _running_children(tracker: "MlflowClient", experiment_id: str, parent: str) 
     return tracker.search_runs([experiment_id], f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'")
 
 
-def end_child(tracker: "MlflowClient", parent: str, child: str, manifest: "Manifest | None", failed: bool, ended: int) -> None:
-    """Log the artifact's counts, identity and digest, its parents as datasets, and end the run; with it the parent's, if it was the last."""
+def end_child(
+    tracker: "MlflowClient", parent: str, child: str, manifest: "Manifest | None", failed: bool, ended: int, raw: "Manifest | None" = None
+) -> None:
+    """Log the artifact's counts, identity and digest, what it was made from, and end the run; with it the parent's, if it was the last."""
     if manifest is not None:
-        log_manifest(tracker, child, manifest, ended)
+        log_manifest(tracker, child, manifest, ended, raw)
     tracker.set_terminated(child, "FAILED" if failed else "FINISHED", end_time=ended)
     run = tracker.get_run(parent)
     if not failed and run.info.status == "RUNNING" and not _running_children(tracker, run.info.experiment_id, parent):
         tracker.set_terminated(parent, "FINISHED", end_time=ended)
 
 
-def log_manifest(tracker: "MlflowClient", run_id: str, manifest: "Manifest", ended: int) -> None:
-    """Log an artifact's counts and scores, identity and digest, and its parents as datasets."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+def log_manifest(tracker: "MlflowClient", run_id: str, manifest: "Manifest", ended: int, raw: "Manifest | None" = None) -> None:
+    """Log an artifact's counts and scores, identity and digest, and its parents (and raw sources, if it was read from some) as data sets."""
+    from mlflow.entities import Param
 
     numbers = {key: value for key, value in manifest.counts.items() if isinstance(value, int | float)}
     log_numbers(tracker, run_id, numbers | manifest.counts.get("scores", {}), ended)
@@ -134,12 +138,7 @@ def log_manifest(tracker: "MlflowClient", run_id: str, manifest: "Manifest", end
     tracker.set_tag(run_id, "commit", str(manifest.recorded.get("commit")))
     params = [Param("artifact", f"{manifest.name}@{manifest.version}"), Param("code", manifest.identity["code"])]
     tracker.log_batch(run_id, params=params)
-    inputs = []
-    for role, parent in manifest.identity.get("parent_artifacts", {}).items():
-        digest, source = manifest.identity["parents"][role], f'{{"uri": "{parent["uri"]}"}}'
-        dataset = Dataset(name=f"{parent['name']}@{parent['version'][:8]}", digest=digest[:36], source_type="reynard", source=source)
-        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", role)]))
-    if inputs:
+    if inputs := [*parent_inputs(manifest), *source_inputs(manifest, raw)]:
         tracker.log_inputs(run_id, inputs)
 
 
@@ -152,12 +151,17 @@ def log_numbers(tracker: "MlflowClient", run_id: str, numbers: dict[str, float],
 # --- rows --------------------------------------------------------------------------------------------------------------------
 
 
+def metric_name(key: str) -> str:
+    """Write a metric's name in the letters that MLflow allows."""
+    return re.sub(r"[^\w./: -]", "_", key, flags=re.ASCII)
+
+
 def metrics_of(rows: Iterable[Row]) -> "list[Metric]":
     """Return the numbers of journal rows as metrics, at their own step and time; names in the letters that MLflow allows."""
     from mlflow.entities import Metric
 
     return [
-        Metric(re.sub(r"[^\w./: -]", "_", key, flags=re.ASCII), float(value), round(row["time"] * 1000), int(row["step"]))
+        Metric(metric_name(key), float(value), round(row["time"] * 1000), int(row["step"]))
         for row in rows for key, value in row.items() if key not in ("step", "time") and isinstance(value, int | float)
     ]  # fmt: skip
 

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tasks.artifacts.store import Store, open_store
+from tasks.runtime.execution import described, execution_tags
 from tasks.runtime.feeder import Feeder
 from tasks.runtime.outbox import FOLDER, PENDING, ChildNote, EndNote, Outbox, ParentNote
-from tasks.runtime.tracker import Row, attempt, client, now, open_parent
+from tasks.runtime.tracker import KEY, Row, attempt, client, now, open_parent
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -25,6 +26,8 @@ CATCH_UP_SECONDS = 20.0
 
 def start_parent(uri: str, run_name: str, artifact_location: str | None, tags: dict[str, str]) -> str:
     """Start the run of a whole workflow and return its id, or the name it goes by until MLflow answers; the tag `store` says where notes go."""
+    execution = execution_tags()
+    tags = tags | execution | described({"Flyte execution": execution.get("flyte.console", ""), "artifacts": tags["store"]})
     note, key = ParentNote(uri, run_name, artifact_location, tags, now()), PENDING + uuid.uuid4().hex
     opened = attempt(uri, lambda: open_parent(client(uri), key, run_name, artifact_location, tags, note.started))
     return opened or Outbox(open_store(tags["store"])).keep_parent(note, key)
@@ -64,9 +67,21 @@ class Tracking:
         """The id of the task's run; empty as long as MLflow has not opened it."""
         return self.note.run_id if self.note else ""
 
+    @property
+    def link(self) -> str:
+        """The address of the task's run in MLflow's own interface; empty as long as there is none, or no server to show it."""
+        return f"{self.uri.rstrip('/')}/#/runs/{self.child}" if self.child and self.uri.startswith(("http://", "https://")) else ""
+
+    @property
+    def recorded(self) -> dict[str, str]:
+        """What a manifest records of where it is tracked: the key that finds the run, and its page; no address of a local database."""
+        link = {"mlflow": self.link} if self.link else {}
+        return ({KEY: self.note.key} if self.note else {}) | link | execution_tags()
+
     def start_child(self, name: str, tags: dict[str, str]) -> None:
         """Start the task's run."""
         if self.parent:
+            tags = tags | execution_tags()
             self.note = note = ChildNote(self.uri, self.parent, name, tags, now())
             attempt(self.uri, lambda: self.outbox.open_child(client(self.uri), note))
 
