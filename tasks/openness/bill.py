@@ -6,6 +6,7 @@ tokenizer, conversations) inherits. A licence that nobody knows, or that is inhe
 
 from dataclasses import dataclass
 
+from recipes.schema import Recipe
 from tasks.artifacts.manifest import JSON, Manifest, digest_of
 from tasks.openness.evaluation_sets import evaluation_set
 from tasks.openness.licences import Licence, all_of, read_licence
@@ -65,8 +66,8 @@ def bill_of(manifests: list[Manifest]) -> list[Entry]:
     pinned = {name: (manifest, marks) for manifest in by_kind.get("raw", []) for name, marks in manifest.identity["section"].items()}
     found: list[Entry] = []
     for documents in by_kind.get("documents", []):
-        sources = _sources(documents, pinned)
-        found += [*sources.values(), *_tools(documents)]
+        sources = _sources(documents.identity["section"], pinned)
+        found += [*sources.values(), *_tools(documents.identity["section"])]
         found += [_tokenizer(tokens, list(sources.values())) for tokens in by_kind.get("tokens", [])]
         found += _mixtures(by_kind.get("checkpoint", []), sources)
     for conversations in by_kind.get("conversations", []):
@@ -82,7 +83,7 @@ def bill_of(manifests: list[Manifest]) -> list[Entry]:
                 origins=tuple(chats),
             ),
         ]
-    found += _parents(by_kind.get("checkpoint", []))
+    found += _parents([one.identity["section"].get("model", {}) for one in by_kind.get("checkpoint", [])])
     scores = [row["task"] for manifest in by_kind.get("scores", []) for row in manifest.details["benchmarks"]]
     return found + [_evaluation_set(name, by_kind.get("card", [])) for name in sorted({evaluation_set(task)[0] for task in scores})]
 
@@ -94,6 +95,14 @@ def reasons(bill: list[Entry]) -> list[str]:
         for entry in bill
         if entry.unknown and entry.role != EVALUATION and not (entry.said.is_inherited and entry.origins)  # said of the origin already
     ]
+
+
+def unknown_in(recipe: Recipe) -> list[str]:
+    """Return the same sentences before anything is made: for every licence that a recipe leaves unknown."""
+    section, load = recipe.curation.model_dump(mode="json"), recipe.tokenization.load
+    found = [*_sources(section, {}).values(), *_tools(section), *_parents([recipe.model.model_dump(mode="json")])]
+    found += [_source("conversations", row.model_dump(mode="json"), {}) for row in recipe.sft.sources]
+    return reasons(found + ([Entry("tokenizer", "tokenizer", read_licence(load.licence), load.location)] if load else []))
 
 
 INHERITS = Licence("as its origins", is_inherited=True)
@@ -117,8 +126,7 @@ def _source(role: str, row: JSON, pinned: dict, origins: tuple[Entry, ...] = (),
     )  # fmt: skip
 
 
-def _sources(documents: Manifest, pinned: dict) -> dict[str, Entry]:
-    section = documents.identity["section"]
+def _sources(section: JSON, pinned: dict) -> dict[str, Entry]:
     rows = {row["name"]: row for row in section["sources"]}
     found: dict[str, Entry] = {}
 
@@ -134,9 +142,8 @@ def _sources(documents: Manifest, pinned: dict) -> dict[str, Entry]:
     return {name: add(name) for name in rows}
 
 
-def _tools(documents: Manifest) -> list[Entry]:
+def _tools(section: JSON) -> list[Entry]:
     """Return the models that decided what is kept: they are not given on, and are recorded."""
-    section = documents.identity["section"]
     given = [section.get("language_model"), (section.get("quality") or {}).get("load")]
     return [
         Entry("filter", row["location"].rpartition("/")[2], read_licence(row["licence"]), row["location"], digest=row.get("sha256") or "")
@@ -172,10 +179,9 @@ def _mixtures(checkpoints: list[Manifest], sources: dict[str, Entry]) -> list[En
     return sorted(found, key=lambda entry: entry.name)
 
 
-def _parents(checkpoints: list[Manifest]) -> list[Entry]:
+def _parents(models: list[JSON]) -> list[Entry]:
     """Return the model from whose weights the first stage began, if there is one."""
-    given = [one.identity["section"].get("model", {}).get("expand") for one in checkpoints]
-    rows = {row["location"]: row for row in given if row}
+    rows = {row["location"]: row for model in models if (row := model.get("expand"))}
     return [
         Entry("initialization", row["location"], read_licence(row["licence"]), row["location"], row["revision"] or "", row["sha256"] or "")
         for row in rows.values()

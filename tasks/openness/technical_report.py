@@ -103,7 +103,7 @@ def technical_report(section: Release, which: str, manifests: list[Manifest]) ->
         model={key: value for key, value in trained["model"].items() if value is not None and key != "family"} | {"family": trained["model"]["family"]},
         parameters=checkpoints[0].counts["parameters"], optimizer=trained["optimizer"], schedule=trained["schedule"],
         precision=trained["precision"], seed=trained["seed"], across=trained["attention_across_documents"],
-        anomalies=trained["anomalies"]["policy"], stages=stages, conversations=first.get("conversations"),
+        anomalies=trained.get("anomalies", {"policy": "log"})["policy"], stages=stages, conversations=first.get("conversations"),
         tuned=next((one for one in checkpoints if "sft" in one.identity["section"]), None), manifests=lineage, described=_described, listed=_listed,
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from recipes.errors import BadInput
 from recipes.schema import Recipe
 from tasks.artifacts.handles import RawSources, RawSourcesRef, Run, RunRef
+from tasks.openness.bill import unknown_in
 from tasks.runtime.flyte import control_task
 from tasks.runtime.production import Production
 from tasks.runtime.tracking import start_parent
@@ -52,6 +53,8 @@ def _opened(recipe: Recipe, name: str, store: str, check: Callable[[Recipe, str,
     parent = start_parent(tracking_uri, name, artifacts, tags)
     run = Run(name=name, folder=str(folder), store=root, profile=profile, tracking_uri=tracking_uri, tracking_run=parent, started=begun)
     print(f"run {name}: recipe {recipe.name}, {recipe.model.parameter_count():,} parameters, store {root}", flush=True)
+    for reason in unknown_in(recipe):
+        print(f"! its release will be refused: {reason}", flush=True)
     return run
 
 

@@ -1,9 +1,12 @@
 """The licence bill of materials: sources say theirs, everything made from them inherits, and what is unknown anywhere is a reason to refuse."""
 
+from pathlib import Path
+
 import pytest
 
+from recipes.load import load_recipe
 from tasks.artifacts.manifest import digest_of
-from tasks.openness.bill import bill_of, reasons
+from tasks.openness.bill import bill_of, reasons, unknown_in
 from tests.openness.small_release import lineage, source
 
 
@@ -73,3 +76,14 @@ def test_an_evaluation_set_of_unknown_licence_refuses_nothing():
     scores.details["benchmarks"].append({"task": "my_own_quiz"})
     found = bill_of(manifests)
     assert next(entry for entry in found if entry.name == "my_own_quiz").unknown and reasons(found) == []
+
+
+def test_a_recipe_says_before_anything_is_made_what_would_refuse_its_release():
+    recipes = Path(__file__).resolve().parents[2] / "recipes"
+    assert unknown_in(load_recipe(recipes / "tiny.yaml")) == []
+    found = unknown_in(load_recipe(recipes / "fox1.yaml"))
+    assert any(
+        reason.startswith("corpus 'redpajama_arxiv': \"each paper's own licence\" does not begin with an SPDX expression")
+        for reason in found
+    )
+    assert not any("'c4'" in reason or reason.startswith("tokenizer") for reason in found)
