@@ -20,6 +20,8 @@ from pathlib import Path
 BUCKET = "reynard"
 START_SECONDS = 90.0
 
+NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # of MLflow's own: seven processes, half a minute of two cores at every start
+
 
 def free_port() -> int:
     """Return a free port p on loopback for which p + 10000 is free too (SeaweedFS takes both); nothing connects from such low ones."""
@@ -87,7 +89,7 @@ def start_mlflow(folder: Path, variables: dict[str, str] | None = None) -> tuple
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
-    process = _spawn(command, folder / "mlflow.log", variables or {})
+    process = _spawn(command, folder / "mlflow.log", NO_JOBS | (variables or {}))
     address = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + START_SECONDS
     while True:
