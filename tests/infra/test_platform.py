@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def platform(name: str) -> Platform:
     return read_platform(INFRA / f"platforms/{name}.yaml")
 
 
+@cache
 def all_manifests(name: str) -> list[dict]:
     """Return all manifests of ours for a platform."""
     pytest.importorskip("helm_python", reason="the extra `test` brings Helm's library")
@@ -198,12 +200,50 @@ def test_a_policy_allows_a_stage_its_own_keys_alone():
     assert "s3:*" not in json.dumps(document)
 
 
-def test_the_token_of_the_hub_is_refused_to_every_account_but_publishing(manifests):
-    (rule,) = of_kind(manifests, "ValidatingAdmissionPolicy")
-    first = rule["spec"]["validations"][0]
-    assert first["expression"] == "!variables.reads_token || variables.account == 'publishing'"
-    reads = next(v["expression"] for v in rule["spec"]["variables"] if v["name"] == "reads_token")
-    assert all(way in reads for way in ("secretKeyRef", "secretRef", "v.secret", "v.projected"))
+def pod(account: str, container: dict, place: str = "containers", **others: object) -> dict:
+    """Return a pod as the API server sees it before it is made."""
+    spec = {
+        "serviceAccountName": account,
+        "containers": [{"name": "main"}],
+        "volumes": [{"name": "v", **others.pop("volume", {"emptyDir": {}})}],
+    }
+    return {"metadata": {"name": "p", **others}, "spec": spec | {place: [{"name": "c", **container}]}}
+
+
+TOKEN = {"env": [{"name": "A", "value": "b"}, {"name": "T", "valueFrom": {"secretKeyRef": {"name": "hf-token", "key": "HF_TOKEN"}}}]}
+OTHER = {"env": [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "stage-environment", "key": "A"}}}]}
+
+
+@pytest.mark.parametrize(
+    ("made", "refused"),
+    [
+        (pod("training", OTHER, labels={"reynard.dev/stage": "training"}), ""),
+        (pod("publishing", TOKEN, labels={"reynard.dev/stage": "publishing"}), ""),
+        (pod("training", TOKEN), "may read the Secret hf-token"),
+        (pod("training", TOKEN, place="initContainers"), "may read the Secret hf-token"),
+        (pod("training", {"envFrom": [{"secretRef": {"name": "hf-token"}}]}), "may read the Secret hf-token"),
+        (pod("training", {}, volume={"secret": {"secretName": "hf-token"}}), "may read the Secret hf-token"),
+        (pod("training", {}, volume={"projected": {"sources": [{"secret": {"name": "hf-token"}}]}}), "may read the Secret hf-token"),
+        (pod("training", {}, labels={"reynard.dev/stage": "publishing"}), "must be the name of the pod's service account"),
+        (pod("publishing", TOKEN, labels={"ray.io/is-ray-node": "yes"}), "publishing runs in a pod of its own"),
+    ],
+)
+def test_pods_that_may_not_be_are_refused_with_the_reason(made: dict, refused: str):
+    celpy = pytest.importorskip("celpy", reason="the extra `test` brings a reader of the API server's rules")
+    (rule,) = of_kind(all_manifests("production"), "ValidatingAdmissionPolicy")
+    environment = celpy.Environment()
+    known: dict = {"object": celpy.json_to_cel(made), "variables": celpy.celtypes.MapType()}
+
+    def value(expression: str) -> object:
+        return environment.program(environment.compile(expression)).evaluate(known)
+
+    for variable in rule["spec"]["variables"]:
+        known["variables"][celpy.celtypes.StringType(variable["name"])] = value(variable["expression"])
+    said = [one["message"] for one in rule["spec"]["validations"] if not value(one["expression"])]
+    assert len(said) == bool(refused) and all(refused in one for one in said)
+
+
+def test_pods_that_may_not_be_are_denied_and_not_only_warned_of(manifests):
     (binding,) = of_kind(manifests, "ValidatingAdmissionPolicyBinding")
     assert binding["spec"]["validationActions"] == ["Deny"]
 
@@ -226,7 +266,9 @@ def test_flytes_values_open_ray_jobs_and_hold_no_default_password():
     core = values_of(next(c for c in charts_of(platform("production")) if c.name == "flyte"), platform("production"))
     assert core["secrets"]["adminOauthClientCredentials"]["clientSecret"] is None
     assert core["configmap"]["adminServer"]["server"]["security"]["useAuth"] is True
-    assert all("*" not in rule["resources"] + rule["verbs"] for rule in core["flytepropeller"]["serviceAccount"]["rbacRules"])
+    everywhere = [*core["flytepropeller"]["serviceAccount"]["rbacRules"], *core["webhook"]["serviceAccount"]["rbacRules"]]
+    everywhere.append(core["flyteadmin"]["serviceAccount"]["rbacRules"])
+    assert all("*" not in rule["resources"] + rule["verbs"] and "secrets" not in rule["resources"] for rule in everywhere)
 
 
 # --- the bucket --------------------------------------------------------------------------------------------------------------
