@@ -81,10 +81,13 @@ def start_s3(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
     }  # fmt: skip
 
 
-def start_mlflow(folder: Path, variables: dict[str, str] | None = None) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
-    """Start an MLflow server with a SQLite store and its artifacts in a folder; return the process and the variable that reaches it."""
+def start_mlflow(folder: Path, variables: dict[str, str] | None = None, port: int = 0) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
+    """Start an MLflow server with a SQLite store and its artifacts in a folder; return the process and the variable that reaches it.
+
+    The folder may have been used before; without a port a free one is taken.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = port or free_port()
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "artifacts"),

@@ -3,10 +3,7 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -236,26 +233,6 @@ def test_with_no_mlflow_at_all_the_task_ends_at_once_says_so_once_and_the_store_
     assert {"parent", "end", task.note.key} == {folder.split("/")[2] for folder in Outbox(store).owed()}
 
 
-def serve(folder: Path, port: int) -> subprocess.Popen:
-    """Start an MLflow server on a port and a SQLite file that may have been used before."""
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--artifacts-destination", str(folder / "artifacts"),
-    ]  # fmt: skip
-    with (folder / "again.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
-
-    def answers() -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
-
-    wait_for(answers)
-    return process
-
-
 @pytest.mark.slow
 def test_a_server_that_is_down_at_the_start_and_killed_in_the_middle_holds_the_journal_once_in_the_end(tmp_path: Path, capsys):
     folder, store = tmp_path / "mlflow", Store(str(tmp_path / "store"))
@@ -280,7 +257,7 @@ def test_a_server_that_is_down_at_the_start_and_killed_in_the_middle_holds_the_j
     train(range(1, 301))  # all are written and handed over, though nobody answers
     assert len(merged_rows(store, "working/x")) == 300 and not task.child
     wait_for(lambda: feed.failures > 1)
-    server = serve(folder, port)
+    server = start_mlflow(folder, port=port)[0]
     try:
         wait_for(lambda: not feed.waiting)
         assert task.child and len(history(uri, task.child)) == 300
@@ -293,7 +270,7 @@ def test_a_server_that_is_down_at_the_start_and_killed_in_the_middle_holds_the_j
         train(range(1301, 1601))
         assert len(merged_rows(store, "working/x")) == 1600
         wait_for(lambda: feed.failures > 1)
-        server = serve(folder, port)
+        server = start_mlflow(folder, port=port)[0]
         train(range(1601, 1651))
         task.finish("", failed=False)
         rows = merged_rows(store, "working/x")
@@ -325,7 +302,7 @@ def test_what_a_server_missed_until_the_end_is_sent_by_the_next_task_or_by_comma
     server.wait()
     one.feeder.add(rows)
     one.finish("", failed=False)
-    server = serve(folder, port)
+    server = start_mlflow(folder, port=port)[0]
     try:
         assert history(uri, one.child) == expected(rows[:20]) and status(uri, one.child) == "RUNNING"
         two = begin_task(uri, parent, store, "two")
@@ -340,7 +317,7 @@ def test_what_a_server_missed_until_the_end_is_sent_by_the_next_task_or_by_comma
         end_parent(uri, parent, {"wall_seconds": 7.0}, {"report": "here"}, failed=False, store=store.root)
         ran = CliRunner().invoke(app, ["track", "--store", store.root])
         assert ran.exit_code == 1 and "still" in ran.output
-        server = serve(folder, port)
+        server = start_mlflow(folder, port=port)[0]
         ran = CliRunner().invoke(app, ["track", "--store", store.root])
         assert ran.exit_code == 0, ran.output
         assert history(uri, children(uri, parent)["three"].info.run_id) == expected(rows)
