@@ -52,11 +52,14 @@ def show(found: JSON) -> None:
         typer.echo(f"  {printable(row['artifact']):<36} {printable(row['why'])}")
     if not found["artifacts"]:
         typer.echo("  none")
+    typer.echo("trained on")
     for row in found["stages"]:
         share = f", {row['tokens'] / row['stage_tokens']:.2%} of its own" if row["stage_tokens"] else ""
         typer.echo(
             f"  {row['checkpoint']:<36} {row['tokens']:,} tokens{share}; first at step {row['first_step']:,}, last at step {row['last_step']:,}"
         )
+    if not found["stages"]:
+        typer.echo("  by no stage")
     typer.echo("models")
     for row in found["models"]:
         show_model(row)

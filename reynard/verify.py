@@ -9,6 +9,7 @@ from recipes.errors import BadInput
 from reynard.where import find_traced, printable, refusing
 
 if TYPE_CHECKING:
+    from tasks.artifacts.manifest import Manifest
     from tasks.lineage.models import Model
     from tasks.lineage.verify import Check, Finding
 
@@ -28,47 +29,62 @@ def verify(
         from tasks.lineage.verify import ABSENT, run_checks
         from tasks.runtime.progress import Progress
 
-        found = find_traced(model, run, store)
-        checks, findings, artifacts = everything(found, raw)
+        title, checks, findings, artifacts = everything(model, run, store, raw)
         size = sum(bytes for bytes, _ in checks)
-        with Progress(f"verify {found.title}", float(size), "B") as progress:
+        with Progress(f"verify {title}", float(size), "B") as progress:
             findings += run_checks(checks, (lambda amount: None) if as_json else progress.advance)
     if as_json:
         typer.echo(orjson.dumps([one.__dict__ for one in findings], option=orjson.OPT_INDENT_2).decode())
     else:
-        show(found.title, artifacts, len(checks), size, findings)
+        show(title, artifacts, len(checks), size, findings)
     if any(one.kind != ABSENT for one in findings):
         raise typer.Exit(1)
 
 
-def everything(model: "Model", raw: bool) -> tuple[list["Check"], list["Finding"], int]:
-    """Return the checks of a model's files, what is wrong before any is read, and how many artifacts it came from."""
-    from tasks.artifacts.manifest import FileEntry
-    from tasks.lineage.verify import Walk, check_sums, folder_checks, raw_checks, told_findings
+def everything(wanted: str, run: str, root: str, raw: bool) -> tuple[str, list["Check"], list["Finding"], int]:
+    """Return what a model is called, the checks of its files, what is wrong before any is read, and how many artifacts it came from.
 
-    checks, findings = [], []
+    If manifests are so damaged that the model cannot be told among them, these are what is wrong.
+    """
+    from tasks.lineage.verify import DAMAGED, Finding, Walk, raw_checks, told_findings
+
+    altered: list[str] = []
+    damaged = "is not what _SUCCESS says, or is gone: no artifact can be told by it"
+    try:
+        model = find_traced(wanted, run, root, altered)
+    except BadInput:
+        if not altered:
+            raise
+        return wanted, [], [Finding(DAMAGED, place, "manifest.json", damaged) for place in altered], 0
     if model.store is None:
         manifests = model.graph.manifests
-        findings += told_findings(manifests)
+        findings = [Finding(DAMAGED, place, "manifest.json", damaged) for place in altered] + told_findings(manifests)
+        checks: list[Check] = []
+        pinning = manifests
     else:
         walk = Walk.of(model.store, model.roots)
-        manifests, findings = walk.manifests, walk.findings
-        checks += walk.checks()
+        manifests, findings, checks, pinning = walk.manifests, walk.findings, walk.checks(), walk.sealed
     if model.folder is not None:
-        release = manifests.get(model.roots[0])
-        if model.store is not None and release is not None:
-            entries = [
-                FileEntry(path=e.path[6:], bytes=e.bytes, sha256=e.sha256)
-                for e in [*release.files, *release.records]
-                if e.path.startswith("model/")
-            ]
-            more, extra = folder_checks(model.folder, entries)
-        elif (model.folder / "SHA256SUMS").is_file():
-            more, extra = check_sums(model.folder)
-        else:
-            raise BadInput(f"{model.folder} has no SHA256SUMS, and no store at hand released it: give its store (--store)")
+        more, extra = of_folder(model, manifests)
         checks, findings = [*more, *checks], [*findings, *extra]
-    return checks + (raw_checks(manifests) if raw else []), findings, len(manifests)
+    return model.title, checks + (raw_checks(pinning) if raw else []), findings, len(manifests)
+
+
+def of_folder(model: "Model", manifests: dict[str, "Manifest"]) -> tuple[list["Check"], list["Finding"]]:
+    """Return the checks of a released folder against its artifact, or without a store against its own checksums; BadInput if it has neither."""
+    from tasks.artifacts.manifest import FileEntry
+    from tasks.lineage.verify import check_sums, folder_checks
+    from tasks.openness.signature import SIGNATURE  # `reynard sign --check` is for that
+
+    assert model.folder is not None
+    release = manifests.get(model.roots[0]) if model.store is not None else None
+    if release is not None:
+        inside = [entry for entry in [*release.files, *release.records] if entry.path.startswith("model/")]
+        entries = [FileEntry(path=entry.path.removeprefix("model/"), bytes=entry.bytes, sha256=entry.sha256) for entry in inside]
+        return folder_checks(model.folder, entries, (SIGNATURE,))
+    if not (model.folder / "SHA256SUMS").is_file():
+        raise BadInput(f"{model.folder} has no SHA256SUMS, and no store at hand released it: give its store (--store)")
+    return check_sums(model.folder, (SIGNATURE,))
 
 
 def show(title: str, artifacts: int, files: int, size: float, findings: list["Finding"]) -> None:

@@ -67,11 +67,11 @@ def refusing(*kinds: type[Exception]) -> Iterator[None]:
         raise typer.Exit(2 if isinstance(error, BadInput) else 1) from None
 
 
-def find_traced(model: str, run: str, root: str) -> "Model":
+def find_traced(model: str, run: str, root: str, altered: list[str] | None = None) -> "Model":
     """Open what MODEL names: a released folder, a run, or an artifact of a store; if nothing is said, the chat model of the latest run.
 
     A released folder is looked up in the store of its run, else in that of the latest run, and stands for itself where none has it.
-    BadInput if there is no such model.
+    BadInput if there is no such model, OSError if the store's manifests were altered, unless a list is given, which then names them.
     """
     from tasks.lineage.models import is_folder, open_model
 
@@ -79,13 +79,12 @@ def find_traced(model: str, run: str, root: str) -> "Model":
     if is_folder(model) and not (run or root):
         released = Path(model).resolve()
         home = released.parents[1] if released.parent.name == "release" else runs / "latest"
-        return open_model(
-            model, find_store(str(home), "").store if (home / "summary.json").is_file() or (home / "store").is_dir() else None
-        )
+        known = (home / "summary.json").is_file() or (home / "store").is_dir()
+        return open_model(model, find_store(str(home), "").store if known else None, altered=altered)
     if model and not (run or root) and (runs / model).is_dir():
         model, run = "", model
     where = find_store(run, root)
-    return open_model(model or _last_release(where), where.store, where.run)
+    return open_model(model or _last_release(where), where.store, where.run, altered)
 
 
 def _last_release(where: Where) -> str:

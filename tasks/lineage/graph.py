@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pydantic import ValidationError
+
 from tasks.artifacts.manifest import JSON, Manifest, read_manifest, sealed
-from tasks.artifacts.store import Store
+from tasks.artifacts.store import Store, sha256_bytes
 
 KINDS = (
     "raw", "documents", "tokens", "conversations", "checkpoint", "published", "export", "card", "scores", "contamination", "clean_scores",
@@ -31,7 +33,7 @@ def label_of(manifest: Manifest) -> str:
 def parents_of(manifest: Manifest) -> dict[str, str]:
     """Return the places of what an artifact was made from, by role."""
     named = manifest.identity.get("parent_artifacts") or {}
-    found = {role: "/".join(parent["uri"].split("/")[-3:-1]) for role, parent in named.items()}
+    found = {role: "/".join(parent.get("uri", "").split("/")[-3:-1]) for role, parent in named.items()}
     if manifest.kind == "scores":
         cards = {row["card"].rpartition("@")[2] for row in manifest.details.get("benchmarks") or [] if row.get("card")}
         found |= {f"card {version[:8]}": f"card/{version}" for version in sorted(cards)}
@@ -106,9 +108,26 @@ def graph_of(manifests: Iterable[Manifest]) -> Graph:
     return Graph(found, {place for one in found.values() for place in parents_of(one).values() if place not in found})
 
 
-def store_graph(store: Store) -> Graph:
-    """Make the graph of all finished artifacts of a store; OSError if a manifest was altered since it was sealed."""
-    return graph_of(manifest for kind in KINDS for manifest in sealed(store, kind))
+def store_graph(store: Store, altered: list[str] | None = None) -> Graph:
+    """Make the graph of all finished artifacts of a store; OSError if a manifest was altered since it was sealed.
+
+    Given a list, such manifests are taken as they are as far as they can be read, and the places of all of them are added to the list.
+    """
+    if altered is None:
+        return graph_of(manifest for kind in KINDS for manifest in sealed(store, kind))
+    found: dict[str, Manifest] = {}
+    seals = [key for kind in KINDS for key in store.list(kind) if key.endswith("/_SUCCESS") and key.count("/") == 2]
+    for place in (key.removesuffix("/_SUCCESS") for key in seals):
+        try:
+            data = store.read(f"{place}/manifest.json")
+            if sha256_bytes(data) != store.read(f"{place}/_SUCCESS").decode(errors="replace").strip():
+                altered.append(place)
+            found[place] = Manifest.model_validate_json(data)
+        except FileNotFoundError:
+            altered.append(place)
+        except ValidationError:
+            continue
+    return Graph(found)
 
 
 def ancestors_graph(store: Store, root: Manifest) -> Graph:

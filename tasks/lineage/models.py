@@ -35,14 +35,14 @@ def is_folder(wanted: str) -> bool:
     return bool(wanted) and Path(wanted).is_dir() and ((Path(wanted) / LINEAGE).is_file() or any(Path(wanted).glob("*.safetensors")))
 
 
-def open_model(wanted: str, store: Store | None, run: str = "") -> Model:
+def open_model(wanted: str, store: Store | None, run: str = "", altered: list[str] | None = None) -> Model:
     """Find what is meant: a released folder, `name@version`, `kind/version`, a version or a digest (its first 8 digits), or, if nothing
-    is said, the newest chat model (of a run). BadInput if there is none or several."""
+    is said, the newest chat model (of a run). BadInput if there is none or several; `altered` as in `store_graph`."""
     if is_folder(wanted):
-        return _from_folder(Path(wanted), store)
+        return _from_folder(Path(wanted), store, altered)
     if store is None:
         raise BadInput(f"{wanted!r} is no released folder, and there is no store to look into: give --run or --store")
-    graph = store_graph(store)
+    graph = store_graph(store, altered)
     root = find_artifact(graph, wanted, store.root) if wanted else _newest(graph, run, store.root)
     return Model(graph, [root], store, None)
 
@@ -77,9 +77,9 @@ def _newest(graph: Graph, run: str, where: str) -> str:
     return max(releases or own, key=lambda pair: (str(pair[1].recorded.get("finished", "")), pair[1].name))[0]
 
 
-def _from_folder(folder: Path, store: Store | None) -> Model:
+def _from_folder(folder: Path, store: Store | None, altered: list[str] | None) -> Model:
     if store is not None:
-        graph = store_graph(store)
+        graph = store_graph(store, altered)
         if root := release_of(graph, folder):
             return Model(graph, [root], store, folder)
     if not (folder / LINEAGE).is_file():

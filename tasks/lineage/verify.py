@@ -10,7 +10,7 @@ import os
 import shlex
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class Walk:
     store: Store
     manifests: dict[str, Manifest]
     findings: list[Finding]
+    sealed: dict[str, Manifest] = field(default_factory=dict)  # those that are what _SUCCESS says
 
     @classmethod
     def of(cls, store: Store, roots: list[str]) -> "Walk":
@@ -99,6 +100,8 @@ class Walk:
         except ValidationError:
             self._say(place, "manifest.json", "cannot be read: what the artifact was made from is not followed any further")
             return None
+        if sha256_bytes(data) == seal:
+            self.sealed[place] = manifest
         self._check_manifest(place, manifest)
         return manifest
 
@@ -187,13 +190,13 @@ def folder_checks(folder: Path, entries: list[FileEntry], allowed: tuple[str, ..
     return [(entry.bytes, lambda entry=entry: check(entry)) for entry in entries], extra
 
 
-def check_sums(folder: Path) -> tuple[list[Check], list[Finding]]:
+def check_sums(folder: Path, allowed: tuple[str, ...] = ()) -> tuple[list[Check], list[Finding]]:
     """Return the checks of a folder against its own SHA256SUMS, for when no store is at hand."""
     listed = [line.split(maxsplit=1) for line in (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines() if line.strip()]
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     names = [(digest, name.lstrip("*").removeprefix("./")) for digest, name in listed]
     entries = [FileEntry(path=name, bytes=sizes.get(name, 0), sha256=digest) for digest, name in names]
-    return folder_checks(folder, entries, ("SHA256SUMS",))
+    return folder_checks(folder, entries, ("SHA256SUMS", *allowed))
 
 
 def told_findings(manifests: dict[str, Manifest]) -> list[Finding]:
@@ -217,7 +220,7 @@ class _Empty:
 
 
 def raw_checks(manifests: dict[str, Manifest]) -> list[Check]:
-    """Return the checks of all raw files that were pinned: read again from where they were, if they are there."""
+    """Return the checks of all raw files that undamaged manifests pin: read again from where they were, if they are there."""
     return [
         (int(place["bytes"]), lambda one=one, source=source, place=place: _check_raw(label_of(one), source, place))
         for one in manifests.values() if one.kind == "raw"
