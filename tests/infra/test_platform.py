@@ -363,7 +363,7 @@ def start_line(manifests: list[dict], folder: Path, port: int) -> str:
     (deployment,) = [one for one in of_kind(manifests, "Deployment") if one["metadata"]["name"] == "mlflow"]
     line = deployment["spec"]["template"]["spec"]["containers"][0]["args"][0]
     for old, new in {
-        "/etc/mlflow/": f"{folder}/", "/tmp/": f"{folder}/made-", "exec mlflow": f"exec {sys.executable} -m mlflow", "0.0.0.0": "127.0.0.1",
+        "/tmp/basic_auth.ini": f"{folder}/made.ini", "/etc/mlflow/": f"{folder}/", "exec mlflow": f"exec {sys.executable} -m mlflow", "0.0.0.0": "127.0.0.1",
         "--port 5000": f"--port {port}", "--workers 4": "--workers 1", "--allowed-hosts ": "--allowed-hosts 127.0.0.1:*,",
     }.items():  # fmt: skip
         assert old in line
@@ -385,7 +385,7 @@ def test_mlflows_start_line_serves_who_knows_the_password_and_nobody_else(tmp_pa
     variables = os.environ | {
         "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path}/mlflow.db", "AUTH_DATABASE_URI": f"sqlite:///{tmp_path}/auth.db",
         "MLFLOW_AUTH_ADMIN_PASSWORD": "known-to-the-test-alone", "MLFLOW_FLASK_SERVER_SECRET_KEY": "k",
-        "MLFLOW_AUTH_CONFIG_PATH": f"{tmp_path}/made-basic_auth.ini",
+        "MLFLOW_AUTH_CONFIG_PATH": f"{tmp_path}/made.ini",
     }  # fmt: skip
     log = tmp_path / "log"
     with log.open("wb") as output:
@@ -399,6 +399,7 @@ def test_mlflows_start_line_serves_who_knows_the_password_and_nobody_else(tmp_pa
                     break
             except httpx.HTTPError:
                 time.sleep(0.5)
+        assert process.poll() is None, log.read_text()
         asked = f"{address}/api/2.0/mlflow/experiments/search?max_results=1"
         assert httpx.get(asked).status_code == 401, log.read_text()[-2000:]
         assert httpx.get(asked, auth=("admin", "password1234")).status_code == 401
