@@ -268,7 +268,9 @@ def test_no_error_tells_the_token_nor_what_signs_an_address(storage, folder, fau
         publish(storage, model(folder), attempts=2)
     console = Console(record=True, width=400, file=open("/dev/null", "w"))  # noqa: SIM115
     error = told.value
-    console.print(Traceback.from_exception(type(error), error, error.__traceback__.tb_next.tb_next, show_locals=True, locals_max_string=9999))
+    console.print(
+        Traceback.from_exception(type(error), error, error.__traceback__.tb_next.tb_next, show_locals=True, locals_max_string=9999)
+    )
     frames = "".join(traceback.format_exception(error)) + console.export_text()
     assert "Publisher" in frames  # variables are shown
     for text in (str(error), frames, caplog.text, *capfd.readouterr()):
