@@ -13,6 +13,7 @@ from reynard.lineage import lineage
 from reynard.metrics import metrics
 from reynard.mt_bench import mt_bench
 from reynard.plan import plan
+from reynard.publish import publish
 from reynard.reproduce import reproduce
 from reynard.rescore import rescore
 from reynard.run import run
@@ -35,6 +36,7 @@ app.command()(track)
 app.command()(metrics)
 app.command()(lineage)
 app.command()(verify)
+app.command()(publish)
 app.command()(reproduce)
 app.command()(affected)
 app.command()(fertility)
