@@ -4,6 +4,7 @@ No network and no account: the key is an elliptic-curve key of one's own. Whoeve
 this project: `model_signing verify key FOLDER --signature FOLDER/model.sig --public_key PUBLIC.pem`.
 """
 
+import ast
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,9 +48,15 @@ def check_signature(folder: Path, public_key: Path) -> str:
         verifier.set_hashing_config(_hashing(target)).verify(folder, target)
     except InvalidSignature:
         return f"{SIGNATURE} was not made with this key"
-    except ValueError as error:  # says which files differ, or that the signature is another key's or none at all
-        return " ".join(str(error).split())
+    except ValueError as error:  # which files differ, or that the signature is another key's or none at all
+        return _readable(" ".join(str(error).split()))
     return ""
+
+
+def _readable(message: str) -> str:
+    """Return what the library says of files that differ, without both digests of each."""
+    listed = message.partition("Signature mismatch: ")[2]
+    return "; ".join(said.partition(": Expected '")[0] for said in ast.literal_eval(listed)) if listed else message
 
 
 def _hashing(signature: Path) -> Any:
