@@ -149,7 +149,7 @@ def _intermediate(of: Material) -> Shown:
     if not earlier:
         raise Missing("the lineage has no checkpoint before the released one")
     place = f"revisions of {of.section.address(of.section.base_name)}"
-    return of.sealed(sorted(earlier, key=lambda one: one.name), place, of.section.licence)
+    return of.sealed(sorted(earlier, key=lambda one: one.name), place, of.section.licence, "exported by `--workflow checkpoints`")
 
 
 def _datasets(of: Material) -> Shown:
