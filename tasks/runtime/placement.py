@@ -39,11 +39,6 @@ class Pods:
     gpus: int = 0
     shared_gigabytes: int = 1  # of /dev/shm: Ray's object store, and what NCCL's processes of a machine exchange
 
-    @property
-    def scales(self) -> bool:
-        """Tell whether their number may change while a stage runs."""
-        return self.most > self.least
-
 
 @dataclass(frozen=True)
 class Placement:
@@ -56,6 +51,11 @@ class Placement:
     hours: int = 24
     spot: bool = False
     priority: str = "evaluation"
+
+    @property
+    def scales(self) -> bool:
+        """Tell whether the number of workers may change while the stage runs."""
+        return self.workers is not None and self.workers.most > self.workers.least
 
 
 HEAD = Pods(8, 32, shared_gigabytes=8)
@@ -112,7 +112,7 @@ def task_options(stage: str) -> dict[str, Any]:
     if place.workers is None:
         return options | {"labels": labels, "pod_template": pod_template(place, place.pod, "primary")}
     labels |= {"kueue.x-k8s.io/queue-name": place.queue, "kueue.x-k8s.io/priority-class": place.priority}
-    elastic = {"annotations": {ELASTIC: "true"}} if place.workers.scales else {}
+    elastic = {"annotations": {ELASTIC: "true"}} if place.scales else {}
     return (
         options | elastic | {"labels": labels, "task_config": ray_cluster(place, place.workers), "requests": Resources(cpu="1", mem="2Gi")}
     )
@@ -131,8 +131,8 @@ def ray_cluster(place: Placement, workers: Pods) -> "RayJobConfig":
     return RayJobConfig(
         head_node_config=HeadNodeConfig(ray_start_params={"num-cpus": "0"}, pod_template=pod_template(place, place.pod, "ray-head")),
         worker_node_config=[group],
-        enable_autoscaling=workers.scales,
-        autoscaler_options=AutoscalerOptionsConfig(idle_timeout_seconds=IDLE_SECONDS) if workers.scales else None,
+        enable_autoscaling=place.scales,
+        autoscaler_options=AutoscalerOptionsConfig(idle_timeout_seconds=IDLE_SECONDS) if place.scales else None,
         shutdown_after_job_finishes=True,
         ttl_seconds_after_finished=SECONDS_KEPT,
     )
@@ -162,6 +162,7 @@ def pod_template(place: Placement, pods: Pods, container: str) -> "PodTemplate":
     spec = client.V1PodSpec(
         containers=[main],
         service_account_name=place.stage,
+        automount_service_account_token=place.scales and pods is place.pod,  # Ray's autoscaler, in the head, asks Kubernetes for pods
         node_selector={"reynard.dev/pool": "cpu" if pods is place.pod else place.queue},
         tolerations=tolerations(client, pods.gpus > 0, place.spot and pods is not place.pod),
         volumes=[client.V1Volume(name=name, empty_dir=source) for name, (_, source) in volumes.items()],

@@ -11,6 +11,7 @@ outlive its data or hide a change. Flyte's own cache, which on a cluster spares 
 """
 
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -37,12 +38,12 @@ H = TypeVar("H", bound=Handle)
 
 @lru_cache
 def code_commit() -> str:
-    """Return the git commit of the code, with `+changes` if the tree differs from it, or `unknown` outside of git."""
+    """Return the git commit of the code, with `+changes` if the tree differs from it; outside of git what REYNARD_COMMIT says, or `unknown`."""
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
         dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("REYNARD_COMMIT", "unknown")  # an image says which commit it was built from
     return commit + ("+changes" if dirty.strip() else "")
 
 

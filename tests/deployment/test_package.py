@@ -84,6 +84,8 @@ def test_a_ray_job_waits_in_its_queue_as_a_gang_or_scales_and_gives_its_machines
         limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
         assert ("vpc.amazonaws.com/efa" in limits) == (limits.get("nvidia.com/gpu") == "8")
         assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+        assert spec["headGroupSpec"]["template"]["spec"]["automountServiceAccountToken"] == scales  # Ray's autoscaler asks Kubernetes
+        assert not group["template"]["spec"]["automountServiceAccountToken"]
 
 
 @pytest.mark.slow
