@@ -27,7 +27,7 @@ def lineage(
     store: Annotated[str, typer.Option(help="Artifact store: a folder or s3://bucket/prefix.")] = "",
     html: Annotated[str, typer.Option(help="Write a page with the graph to this file.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Write the manifests and who was made from whom as JSON.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Say whether MLflow agrees with the store.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Say whether MLflow agrees with the store: all of it, or what MODEL names.")] = False,
     mlflow: Annotated[str, typer.Option(help="MLflow's address for --check. Default: MLFLOW_TRACKING_URI, or the run's own.")] = "",
 ) -> None:  # fmt: skip
     """Show where a model comes from, or where a source went, from the artifact store alone."""
@@ -35,7 +35,8 @@ def lineage(
         if source and model:
             raise BadInput(f"MODEL {model!r} and --source {source!r} both say where to begin: give one of them")
         graph, roots, where, title = found_by(model, source, run, store)
-        shown = graph.forward(roots) if forward or source else graph.back(roots)
+        whole = check and not (model or source)  # MLflow is held against all that the store has
+        shown = graph if whole else graph.forward(roots) if forward or source else graph.back(roots)
         if html:
             from tasks.lineage.page import lineage_page
 
@@ -49,7 +50,7 @@ def lineage(
     if html:
         typer.echo(f"the graph is in {html}", err=as_json)
     if check:
-        agree(where, shown, run or model, mlflow)
+        agree(where, shown, whole, mlflow or os.environ.get("MLFLOW_TRACKING_URI", "") or tracked_at([run, model, "latest"]))
 
 
 def found_by(model: str, source: str, run: str, root: str) -> tuple["Graph", list[str], "Store | None", str]:
@@ -128,18 +129,17 @@ def print_tree(made: "Tree") -> None:
     (console if console.is_terminal else Console(width=200, no_color=True)).print(made)
 
 
-def agree(store: "Store | None", graph: "Graph", run: str, uri: str) -> None:
+def agree(store: "Store | None", graph: "Graph", whole: bool, uri: str) -> None:
     """Compare the store with MLflow and print what differs; status 1 if something does."""
     with refusing(BadInput, OSError):
         if store is None:
             raise BadInput("--check compares a store with MLflow, and none was found: give --run or --store")
+        if not uri:
+            raise BadInput("where MLflow is is not known: give --mlflow, or set MLFLOW_TRACKING_URI")
         from tasks.lineage.agreement import differences
-        from tasks.lineage.graph import KINDS, store_graph
         from tasks.runtime.outbox import Outbox
         from tasks.runtime.tracker import client
 
-        uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or tracked_at(run)
-        whole = set(graph.manifests) == {place for place in store_graph(store).manifests if place.split("/")[0] in KINDS}
         try:
             compared, said = differences(client(uri), graph, store.root, whole)
         except Exception as error:  # whatever a tracker throws
@@ -157,11 +157,12 @@ def agree(store: "Store | None", graph: "Graph", run: str, uri: str) -> None:
         raise typer.Exit(1)
 
 
-def tracked_at(run: str) -> str:
-    """Return the address of the MLflow that tracks a run (by default the latest); BadInput if that is not known."""
-    folder = Path(os.environ.get("REYNARD_RUNS", "runs")) / (run or "latest")
-    if (file := folder / "summary.json").is_file():
-        return orjson.loads(file.read_bytes())["locations"]["mlflow"]
-    if (folder / "mlflow.db").is_file():
-        return f"sqlite:///{(folder / 'mlflow.db').absolute()}"
-    raise BadInput("where MLflow is is not known: give --mlflow, or set MLFLOW_TRACKING_URI")
+def tracked_at(runs: list[str]) -> str:
+    """Return the address of the MLflow that tracks the first of some runs that is there (a name or a folder); empty if none is."""
+    for run in runs:
+        folder = Path(os.environ.get("REYNARD_RUNS", "runs")) / run
+        if run and (file := folder / "summary.json").is_file():
+            return orjson.loads(file.read_bytes())["locations"]["mlflow"]
+        if run and (folder / "mlflow.db").is_file():
+            return f"sqlite:///{(folder / 'mlflow.db').absolute()}"
+    return ""

@@ -35,8 +35,8 @@ def differences(tracker: "MlflowClient", graph: Graph, store: str, whole: bool) 
     if whole:
         known = {f"{one.name}@{one.version}" for one in graph.manifests.values()}
         said += [
-            f"MLflow's run {run.info.run_id} says it made {run.data.tags['artifact']}, which the store does not have"
-            for run in own if run.info.status == "FINISHED" and run.data.tags.get("artifact", "") not in known
+            f"MLflow's run {run.info.run_id} says it made {made}, which the store does not have"
+            for run in own if run.info.status == "FINISHED" and (made := run.data.tags.get("artifact")) and made not in known
         ]  # fmt: skip
     releases = [one for one in graph.manifests.values() if one.kind == "release"]
     for release in releases:
