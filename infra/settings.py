@@ -39,6 +39,7 @@ class Platform(Settings):
     contact: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")]
     certificates: Literal["letsencrypt", "self-signed"]
     ingress_class: str
+    load_balancer: bool
     storage_class: str
     flyte: Literal["core", "binary"]
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9]+-(development|staging|production)$")]
@@ -88,7 +89,8 @@ class Platform(Settings):
         project, domain = self.namespace.rsplit("-", 1)
         return plain | {
             "project": project, "domain": domain, "endpoint_host": self.s3_endpoint.split("://")[-1],
-            "endpoint_is_plain": str(self.s3_endpoint.startswith("http://")).lower(), "uses_sign_in": str(bool(self.sign_in)).lower(),
+            "endpoint_is_plain": str(self.s3_endpoint.startswith("http://")).lower(), "ingress_service": "LoadBalancer" if self.load_balancer else "ClusterIP",
+            "host_ports": str(not self.load_balancer).lower(),
         }  # fmt: skip
 
     def annotations_of(self, identity: str) -> dict[str, str]:
