@@ -1,0 +1,26 @@
+"""A recipe's released models to repositories of the Hugging Face Hub, with their checkpoints and data.
+
+HF_TOKEN=... pyflyte run workflows/publish.py publish --recipe recipes/tiny.yaml
+"""
+
+from flytekit import workflow
+
+from recipes.schema import Recipe
+from tasks.preflight.task import start_run
+from tasks.publishing.task import publish_models
+from workflows.data import curate_and_tokenize
+from workflows.evaluate import evaluate_both
+from workflows.pretrain import train_curriculum
+from workflows.release import release_both
+from workflows.sft import finetune_base
+
+
+@workflow
+def publish(recipe: Recipe, name: str = "", store: str = "", private: bool = False) -> str:
+    """Release a recipe's models, and publish them; what is finished, or published, already is left as it is."""
+    run, raw, raw_chats = start_run(recipe=recipe, name=name, store=store)
+    _, tokens = curate_and_tokenize(run, recipe, raw)
+    base = train_curriculum(run, recipe, tokens)[2]
+    chat = finetune_base(run, recipe, raw_chats, base)
+    base_release, chat_release = release_both(run, recipe, base, chat, *evaluate_both(run, recipe, tokens, base, chat))
+    return publish_models(run=run, base=base_release, chat=chat_release, private=private)
