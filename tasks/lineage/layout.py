@@ -22,15 +22,16 @@ class Box:
 
 @dataclass(frozen=True)
 class Placed:
-    """Where boxes stand (their left upper corner), the points that each line passes, and how high all of it is."""
+    """Where boxes stand (their left upper corner), the points that each line passes, and how wide and high all of it is."""
 
     boxes: dict[str, tuple[float, float]]
     lines: dict[tuple[str, str], list[tuple[float, float]]]
+    width: float
     height: float
 
 
 def lay_out(boxes: list[Box], edges: list[tuple[str, str]], width: float, gap: float = 16.0, row_gap: float = 34.0) -> Placed:
-    """Place boxes, listed parents first, in rows of at most `width`; edges go from parent to child."""
+    """Place boxes, listed parents first, in rows of about `width` at most; edges go from parent to child."""
     sizes = {box.key: box for box in boxes}
     rank = _ranks(boxes, edges, width, gap)
     rows = _rows(boxes, edges, rank)
@@ -136,9 +137,10 @@ def _placed(rows, sizes, centre, edges, rank, row_gap: float, width: float) -> P
         heights.append(max((sizes[key].height for key in row if key in sizes), default=0.0))
         tops.append(at)
         at += heights[-1] + row_gap
-    most = max((centre[key] + sizes[key].width / 2 for key in sizes), default=width)
-    least = min((centre[key] - sizes[key].width / 2 for key in sizes), default=0.0)
-    centre = {key: x + (width - most - least) / 2 for key, x in centre.items()}  # all of it in the middle of the page
+    most = max((x + (sizes[key].width if key in sizes else LANE_WIDTH) / 2 for key, x in centre.items()), default=width)
+    least = min((x - (sizes[key].width if key in sizes else LANE_WIDTH) / 2 for key, x in centre.items()), default=0.0)
+    wide = max(width, most - least)  # with very many lines a row needs more than was asked for
+    centre = {key: x + (wide - most - least) / 2 for key, x in centre.items()}  # all of it in the middle of the page
     corners = {key: (centre[key] - sizes[key].width / 2, tops[rank[key]]) for key in sizes}
     lines = {}
     for parent, child in edges:
@@ -147,4 +149,4 @@ def _placed(rows, sizes, centre, edges, rank, row_gap: float, width: float) -> P
             x = centre[_lane(parent, row)]
             points += [(x, tops[row]), (x, tops[row] + heights[row])]
         lines[parent, child] = [*points, (centre[child], corners[child][1])]
-    return Placed(corners, lines, max(at - row_gap, 0.0))
+    return Placed(corners, lines, wide, max(at - row_gap, 0.0))

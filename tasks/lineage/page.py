@@ -64,7 +64,7 @@ def picture(graph: Graph, drawn: Graph, roots: list[str]) -> str:
     )
     body = [f"<style>{lit}</style>", *(line(points, number[a], number[b]) for (a, b), points in placed.lines.items())]
     body += [draw_box(graph, place, box, placed, number[place], place in roots) for place, box in zip(drawn.made, boxes, strict=True)]
-    size = f'viewBox="-2 -2 {WIDTH + 4} {position(placed.height + 4)}" width="100%"'
+    size = f'viewBox="-2 -2 {position(placed.width + 4)} {position(placed.height + 4)}" width="100%"'
     return f'<svg class="chart graph" {size} role="img" aria-label="graph of artifacts">\n' + "\n".join(body) + "\n</svg>"
 
 
