@@ -113,3 +113,10 @@ def test_without_a_token_and_with_a_wrong_one_nothing_is_sent(storage, tmp_path,
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)  # whoever runs this may be logged in
     assert "needs a token with write access: put it into HF_TOKEN" in reynard(folder, status=2)
     assert storage.repositories == {}
+
+
+def test_a_run_that_is_to_be_published_asks_for_the_token_before_it_begins(storage, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    done = CliRunner().invoke(app, ["run", str(ROOT / "recipes" / "tiny.yaml"), "--publish"])
+    assert done.exit_code == 2 and "refuses the token" in done.output and "$ pyflyte" not in done.output
+    assert not (tmp_path / "runs").exists()
