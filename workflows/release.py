@@ -3,24 +3,46 @@
 pyflyte run workflows/release.py release --recipe recipes/tiny.yaml
 """
 
-from flytekit import workflow
+from datetime import timedelta
 
+from flytekit import approve, conditional, workflow
+
+from recipes.release import Release
 from recipes.schema import Recipe
-from tasks.artifacts.handles import ReleasedRef
+from tasks.artifacts.handles import ReleasedRef, RunRef
 from tasks.preflight.task import start_run
-from tasks.release.task import release_model
+from tasks.release.task import deliver_release, present_release, release_model, waits_for_approval
 from workflows.data import curate_and_tokenize
 from workflows.evaluate import evaluate_both
 from workflows.pretrain import train_curriculum
 from workflows.sft import finetune_base
 
+PATIENCE = timedelta(days=7)  # that a gate node waits for a person
+
+
+@workflow
+def deliver_approved(run: RunRef, section: Release, release: ReleasedRef) -> ReleasedRef:
+    """Show a release to a person and wait for the approval, then deliver it."""
+    shown = present_release(run=run, release=release)
+    return deliver_release(run=run, section=section, release=approve(shown, "approve-release", PATIENCE), by_gate=True)
+
+
+def release_one(run, recipe, which, checkpoint, scores):
+    """Wire the release of one model: proved and judged, approved by a person where the recipe asks for it, delivered."""
+    release = release_model(run=run, recipe=recipe, which=which, checkpoint=checkpoint, scores=scores)
+    waits = waits_for_approval(run=run, section=recipe.release, release=release)
+    return (
+        conditional(f"approval-{which}")
+        .if_(waits.is_true())
+        .then(deliver_approved(run=run, section=recipe.release, release=release))
+        .else_()
+        .then(deliver_release(run=run, section=recipe.release, release=release, by_gate=False))
+    )
+
 
 def release_both(run, recipe, base, chat, base_scores, chat_scores):
     """Wire the release of both models; return them."""
-    return (
-        release_model(run=run, recipe_name=recipe.name, section=recipe.release, which="base", checkpoint=base, scores=base_scores),
-        release_model(run=run, recipe_name=recipe.name, section=recipe.release, which="chat", checkpoint=chat, scores=chat_scores),
-    )
+    return release_one(run, recipe, "base", base, base_scores), release_one(run, recipe, "chat", chat, chat_scores)
 
 
 @workflow

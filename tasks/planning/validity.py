@@ -207,7 +207,7 @@ def walk(recipe: Recipe, store: Store) -> Chain:
         scores[which] = chain.ask("scores", f"scores-{which}", section, {"checkpoint": checkpoint, "tokens": tokens}, "tasks.evaluation")
     ask_clean_scores(chain, recipe, tokens, scores)
     for which, checkpoint in (("base", base), ("chat", chat)):
-        release = release_identity(recipe.release, recipe.name, which)
+        release = release_identity(recipe, which)
         chain.ask("release", f"release-{which}", release, {"checkpoint": checkpoint, "scores": scores[which]}, "tasks.release")
     return chain
 

@@ -1,7 +1,8 @@
 """A checkpoint to an export artifact: a proven Hugging Face folder without a card, one for each checkpoint that is published."""
 
 from tasks.artifacts.handles import Checkpoint, Run
-from tasks.release.publish import prove
+from tasks.release.gate import judge, refuse_failed
+from tasks.release.proof import prove
 from tasks.runtime.production import Production, Reader
 
 SECTION = {"form": "transformers"}
@@ -12,12 +13,21 @@ def export_checkpoint(run: Run, checkpoint: Checkpoint) -> Production:
     name = f"export-{checkpoint.name}"
     with Production(run, "export", name, SECTION, {"checkpoint": checkpoint}, "tasks.release") as made:
         if made.needed:
-            source = Reader.of(run, checkpoint).place("", made.scratch / "checkpoint")
+            reader = Reader.of(run, checkpoint)
+            source = reader.place("", made.scratch / "checkpoint")
             folder = made.scratch / "model"
-            facts, checks = prove(f"export of {checkpoint.label}", source, folder, None)
+            facts = prove(source, folder, None, str(reader.manifest.identity["section"].get("precision", "float32")))
+            checks = judge(facts)
+            refuse_failed(f"export of {checkpoint.label}", checks)
+            assert facts.loaded is not None
             files = sorted(path for path in folder.rglob("*") if path.is_file())
             for file in files:
                 made.copy_file(file, f"model/{file.relative_to(folder).as_posix()}")
-            counts = {"stage": checkpoint.stage, "steps": checkpoint.steps, "tokens": checkpoint.tokens, "parameters": facts["parameters"]}
-            made.seal(counts, {"checks": checks, "logit_difference": facts["logit_difference"]})
+            counts = {
+                "stage": checkpoint.stage,
+                "steps": checkpoint.steps,
+                "tokens": checkpoint.tokens,
+                "parameters": facts.loaded.parameters,
+            }
+            made.seal(counts, {"checks": [check.row() for check in checks], "logit_difference": facts.loaded.trainer_difference})
     return made

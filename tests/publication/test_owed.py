@@ -1,5 +1,6 @@
 """What checkpoints owe: found in a store by identity, made once, and made again where it is missing. Training and scoring are stand-ins."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,12 @@ from tasks.artifacts.handles import Checkpoint, Documents, Handle, Run, Tokens
 from tasks.artifacts.manifest import sealed
 from tasks.artifacts.store import Store, open_store
 from tasks.publication.owed import checkpoints_of, settle
+from tasks.release.facts import Loaded
 from tasks.runtime.production import Production
 from tasks.training.train_stage import stage_identity
 from tests.pipeline.micro import micro_recipe
+from tests.release.facts import LOADED
 
-GOOD = {
-    "missing_weights": [], "unexpected_weights": [], "logit_difference": 3e-6, "generated_tokens": 8,
-    "ids": {"bos": [1, 1, 1], "eos": [2, 2, 2], "pad": [3, 3, 3]}, "tokenizer_size": 64, "embedding_rows": 64, "has_chat_template": False,
-}  # fmt: skip
 ALL = ["stage1", "stage1-step2-tokens1K", "stage2", "stage2-step6-tokens4K", "stage3", "stage3-step10-tokens8K"]
 
 
@@ -72,7 +71,7 @@ def seal_chain(run: Run, recipe: Recipe) -> None:
 def work(monkeypatch, recipe) -> list[str]:
     """Stand-ins for exporting, loading in a clean process and scoring; what they were asked to do, in order."""
     from tasks.evaluation import score
-    from tasks.release import publish
+    from tasks.release import proof
 
     done: list[str] = []
 
@@ -80,17 +79,18 @@ def work(monkeypatch, recipe) -> list[str]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.safetensors").write_bytes((source / "content").read_bytes())
 
-    def facts(folder: Path, probe: Path) -> dict:
+    def facts(folder: Path, expected: Path) -> Loaded:
         done.append("proved")
-        return GOOD | {"parameters": recipe.model.parameter_count()}
+        return replace(LOADED, has_chat_template=False, parameters=recipe.model.parameter_count())
 
     def evaluate(run, section, which, model, held_out, tokens, scratch) -> dict:
         done.append("scored")
         counts = {"checkpoint": which, "scores": {"suite/task": 25.0}, "bits_per_byte": 2.5}
         return {"counts": counts, "details": {}}
 
-    monkeypatch.setattr(publish, "export", export)
-    monkeypatch.setattr(publish, "clean_process_facts", facts)
+    monkeypatch.setattr(proof, "export", export)
+    monkeypatch.setattr(proof, "write_expected", lambda source, target, template, conversations: None)
+    monkeypatch.setattr(proof, "clean_process", facts)
     monkeypatch.setattr(score, "export", export)
     monkeypatch.setattr(score, "held_out_documents", lambda tokens: [])
     monkeypatch.setattr(score, "evaluate_checkpoint", evaluate)
@@ -148,22 +148,22 @@ def test_a_crash_in_between_redoes_only_what_is_missing(run, recipe, work, monke
 
 
 def test_an_export_that_differs_is_refused_in_words_and_the_others_are_made(run, store, recipe, work, monkeypatch):
-    from tasks.release import publish
+    from tasks.release import proof
 
-    facts, exported = publish.clean_process_facts, []
+    facts, exported = proof.clean_process, []
 
-    def second_differs(folder: Path, probe: Path) -> dict:
+    def second_differs(folder: Path, expected: Path) -> Loaded:
         exported.append(folder)
-        return facts(folder, probe) | ({"logit_difference": 0.5} if len(exported) == 2 else {})
+        return replace(facts(folder, expected), **({"trainer_difference": 0.5} if len(exported) == 2 else {}))
 
-    monkeypatch.setattr(publish, "clean_process_facts", second_differs)
+    monkeypatch.setattr(proof, "clean_process", second_differs)
     lines: list[str] = []
     with pytest.raises(BadInput, match=r"1 of 6 checkpoints still owe an export or scores, for the reasons above: stage1@"):
         settle(run, recipe, lines.append)
     (said,) = [line for line in lines if line.startswith("!")]
-    assert "export of stage1@" in said and "refused: logits equal the trainer's (largest difference 5.00e-01, tolerance 1e-04)" in said
+    assert "export of stage1@" in said and "refused: logits equal the trainer's (largest difference 5.00e-01, tolerance 1e-04;" in said
     assert len(sealed(store, "export")) == 5 and len(sealed(store, "scores")) == 5
-    monkeypatch.setattr(publish, "clean_process_facts", facts)
+    monkeypatch.setattr(proof, "clean_process", facts)
     assert settled(run, recipe)[-1] == "6 checkpoints of micro, all exported and scored"
 
 
