@@ -63,7 +63,7 @@ def check(file: Path, store: Path) -> None:
         ("curation.sources.1.location", "package:not_installed_here/x", r"the Python package 'not_installed_here' is not installed"),
         ("sft.sources.0.location", "nowhere.jsonl", r"sft source 'python_help': nothing matches 'nowhere.jsonl'"),
         ("sft.sources.0.format", "jsonl", r"sft.sources.0: 'python_help': format `jsonl` needs a `shape`"),
-        ("evaluation.suites.0.benchmarks.1.task", "arc_hard", r"arc_hard is not in the committed sample"),
+        ("evaluation.suites.0.benchmarks.0.task", "arc_hard", r"arc_hard is not in the committed sample"),
     ],
 )
 def test_preflight_stops_a_run_that_could_not_finish(tmp_path: Path, path, value, sentence):
