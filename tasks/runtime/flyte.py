@@ -24,7 +24,7 @@ def stage_task(package: str) -> Callable[[Callable[..., Any]], Any]:
 
 def control_task(package: str) -> Callable[[Callable[..., Any]], Any]:
     """Declare a task of the stage in `package` that looks at the world outside (raw files, clocks) and is therefore never cached."""
-    return partial(task, cache=False, enable_deck=True, deck_fields=(), **task_options(package.split(".")[1]))
+    return partial(task, cache=False, enable_deck=True, deck_fields=(), **task_options(package.split(".")[1], light=True))
 
 
 def show(name: str, fragment: str) -> None:

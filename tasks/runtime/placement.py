@@ -58,6 +58,7 @@ class Placement:
         return self.workers is not None and self.workers.most > self.workers.least
 
 
+LIGHT = Pods(4, 16)
 HEAD = Pods(8, 32, shared_gigabytes=8)
 MACHINE = {
     "cpus": 96,
@@ -79,7 +80,7 @@ def placements(machines: int) -> dict[str, Placement]:
         "drill": Placement("drill", "h100", HEAD, gang, 24, priority="smoke"),
     }
     scored = {name: Placement(name, "h100", HEAD, gpus, 48) for name in ("evaluation", "publication")}
-    small = {name: Placement(name, "cpu", Pods(4, 16), hours=12) for name in ("preflight", "planning", "reporting", "publishing")}
+    small = {name: Placement(name, "cpu", LIGHT, hours=12) for name in ("preflight", "planning", "reporting", "publishing")}
     proving = {"release": Placement("release", "cpu", Pods(8, 96), hours=12)}  # 8 billion weights in float32, in two processes in turn
     return data | trained | scored | small | proving
 
@@ -97,8 +98,8 @@ def placement_of(stage: str) -> Placement | None:
     return placements(MACHINES[profile])[stage]
 
 
-def task_options(stage: str) -> dict[str, Any]:
-    """Return what Flyte is told of a stage's task besides its function: nothing but retries on one machine."""
+def task_options(stage: str, light: bool = False) -> dict[str, Any]:
+    """Return what Flyte is told of a stage's task besides its function: nothing but retries on one machine. `light`: it only looks."""
     place = placement_of(stage)
     if place is None:
         return {"retries": RETRIES}
@@ -110,7 +111,7 @@ def task_options(stage: str) -> dict[str, Any]:
     }  # fmt: skip
     labels = {"reynard.dev/stage": stage}
     if place.workers is None:
-        return options | {"labels": labels, "pod_template": pod_template(place, place.pod, "primary")}
+        return options | {"labels": labels, "pod_template": pod_template(place, LIGHT if light else place.pod, "primary")}
     labels |= {"kueue.x-k8s.io/queue-name": place.queue, "kueue.x-k8s.io/priority-class": place.priority}
     elastic = {"annotations": {ELASTIC: "true"}} if place.scales else {}
     return (
@@ -162,9 +163,10 @@ def pod_template(place: Placement, pods: Pods, container: str) -> "PodTemplate":
     spec = client.V1PodSpec(
         containers=[main],
         service_account_name=place.stage,
-        automount_service_account_token=place.scales and pods is place.pod,  # Ray's autoscaler, in the head, asks Kubernetes for pods
-        node_selector={"reynard.dev/pool": "cpu" if pods is place.pod else place.queue},
-        tolerations=tolerations(client, pods.gpus > 0, place.spot and pods is not place.pod),
+        automount_service_account_token=place.scales
+        and pods is not place.workers,  # Ray's autoscaler, in the head, asks Kubernetes for pods
+        node_selector={"reynard.dev/pool": place.queue if pods is place.workers else "cpu"},
+        tolerations=tolerations(client, pods.gpus > 0, place.spot and pods is place.workers),
         volumes=[client.V1Volume(name=name, empty_dir=source) for name, (_, source) in volumes.items()],
         termination_grace_period_seconds=300 if pods.gpus else 60,  # one step and one checkpoint's upload
     )
