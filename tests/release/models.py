@@ -16,9 +16,9 @@ from tests.sft.tokenizers import small_tokenizer
 TEMPLATE = "tulu_bos"
 
 
-def write_checkpoint(folder: Path, tied: bool = True) -> Path:
+def write_checkpoint(folder: Path, tied: bool = True, context_tokens: int = 64) -> Path:
     """Write weights, probe, tokenizer and template; the probe's logits are the decoder's."""
-    model = MODEL.model_copy(update={"tied_embeddings": tied})
+    model = MODEL.model_copy(update={"tied_embeddings": tied, "context_tokens": context_tokens})
     decoder = Decoder(model)
     decoder.initialize(7)
     small_tokenizer(folder / "tokenizer")

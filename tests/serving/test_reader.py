@@ -80,7 +80,7 @@ def test_llama_cpp_reads_a_released_model_as_it_was_released(tmp_path: Path):
     from tasks.release.verify_export import look
     from tests.release.models import conversations, template_text, write_checkpoint
 
-    source = write_checkpoint(tmp_path / "checkpoint")
+    source = write_checkpoint(tmp_path / "checkpoint", context_tokens=256)
     export(source, tmp_path / "model", template_text())
     write_expected(source, tmp_path / "expected", template_text(), conversations(source))
     (tmp_path / "model" / "reynard").mkdir()
