@@ -22,22 +22,32 @@ def dataset_items(store: Store, section: Release, lineage: list[Manifest]) -> li
     """Return the files of the repository, the same for the same artifacts."""
     manifests = sorted((one for one in lineage if one.kind in KINDS), key=lambda one: (KINDS.index(one.kind), one.name))
     documents = next(one for one in manifests if one.kind == "documents")
-    sources = [entry for entry in bill_of(lineage) if entry.role in ("corpus", "classifier") and entry.name in documents.details["sources"]]
+    bill = bill_of(lineage)
+    talks = [entry for entry in bill if entry.role == "conversations"]
+    sources = [entry for entry in bill if entry.role in ("corpus", "classifier") and entry.name in documents.details["sources"]]
     given = [entry.name for entry in sources if section.publish_data and may_be_given(entry, documents)]
     texts = {f"manifests/{one.kind}/{one.name}-{one.version}.json": public(one) for one in manifests}
     texts["statistics/curation.json"] = without_examples(documents.details)
-    texts |= {f"statistics/{one.name}.json": one.details for one in manifests if one.kind in ("tokens", "conversations")}
-    items = [text_item("README.md", data_card(section, manifests, documents, sources, given))]
+    texts |= {f"statistics/{one.name}.json": without_examples(one.details) for one in manifests if one.kind in ("tokens", "conversations")}
+    items = [text_item("README.md", data_card(section, manifests, documents, sources, talks, given))]
     items += [text_item(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n") for path, value in texts.items()]
     for name in given:
         items += manifest_items(store, documents, f"documents/{name}/", f"data/{name}/")
         items += manifest_items(store, documents, f"verdicts/{name}/", f"verdicts/{name}/")
+    if conversations_are_given(section, talks):
+        for one in manifests:
+            items += manifest_items(store, one, "", "conversations/") if one.kind == "conversations" else []
     return items
 
 
 def may_be_given(source: Entry, documents: Manifest) -> bool:
     """Tell whether a source has documents that were kept, and its licence lets anybody give them on."""
     return source.is_free and documents.details["sources"][source.name]["documents_kept"] > 0
+
+
+def conversations_are_given(section: Release, talks: list[Entry]) -> bool:
+    """Tell whether all sources of conversations may be given on: what was rendered of them lies together."""
+    return bool(talks) and section.publish_data and all(entry.is_free for entry in talks)
 
 
 def public(manifest: Manifest) -> JSON:
@@ -49,11 +59,13 @@ def public(manifest: Manifest) -> JSON:
 
 
 def without_examples(details: JSON) -> JSON:
-    """Leave out the documents that reports quote."""
-    return {key: value for key, value in details.items() if key != "examples"}
+    """Leave out the documents and the conversation that reports quote."""
+    return {key: value for key, value in details.items() if key not in ("example", "examples")}
 
 
-def data_card(section: Release, manifests: list[Manifest], documents: Manifest, sources: list[Entry], given: list[str]) -> str:
+def data_card(
+    section: Release, manifests: list[Manifest], documents: Manifest, sources: list[Entry], talks: list[Entry], given: list[str]
+) -> str:
     """Write the repository's card."""
     licence = {"license": section.component_licences.data.lower()}
     if given:
@@ -68,10 +80,18 @@ def data_card(section: Release, manifests: list[Manifest], documents: Manifest, 
         head=yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(), name=section.dataset_name,
         models=" and ".join(f"`{section.address(name)}`" for name in (section.base_name, section.chat_name)),
         kept=count(documents.counts["documents_kept"]), read=count(documents.counts["documents_in"]),
-        characters=count(documents.counts["characters_kept"]), data=WITH_DATA if given else WITHOUT_DATA,
+        characters=count(documents.counts["characters_kept"]), data=(WITH_DATA if given else WITHOUT_DATA) + conversations_line(section, talks),
         licence=section.component_licences.data, rows="\n".join(rows),
         artifacts="\n".join(f"| {one.name}@{one.version[:8]} | `{one.digest}` |" for one in manifests),
     )  # fmt: skip
+
+
+def conversations_line(section: Release, talks: list[Entry]) -> str:
+    """Say where the conversations of fine-tuning are; nothing if there are none."""
+    if not talks:
+        return ""
+    names = ", ".join(f"{entry.name} ({entry.said.said})" for entry in talks)
+    return f"\n\n{WITH_CONVERSATIONS if conversations_are_given(section, talks) else WITHOUT_CONVERSATIONS} Their sources: {names}."
 
 
 def source_row(source: Entry, counts: JSON, is_given: bool) -> str:
@@ -90,6 +110,9 @@ def source_row(source: Entry, counts: JSON, is_given: bool) -> str:
 
 WITH_DATA = """The documents of the sources marked *here* are in `data/`, one JSON object a line (`id`, `text`, `raw`: the address it was read
 from, `quality`), each under the licence of its source; `verdicts/` says of every document of those sources what became of it, and why."""
+WITH_CONVERSATIONS = """What fine-tuning trained on is in `conversations/`: each conversation as the tokens of its template (`tokens/`, `lengths.bin`),
+which of them were targets (`targets.bin`), and the row it came from (`rows/`)."""
+WITHOUT_CONVERSATIONS = "The conversations of fine-tuning are not here."
 WITHOUT_DATA = "The documents themselves are not here: the addresses and sums of the raw files are in `manifests/raw`."
 
 DATA_CARD = """---

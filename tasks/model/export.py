@@ -40,8 +40,11 @@ def export(checkpoint: Path, folder: Path, chat_template: str | None) -> JSON:
     for file in sorted((checkpoint / "tokenizer").iterdir()):
         shutil.copyfile(file, folder / file.name)
     settings = json.loads((folder / "tokenizer_config.json").read_text())
-    pieces = json.loads((folder / "tokenizer.json").read_text())["added_tokens"]
-    numbers = {piece["content"]: piece["id"] for piece in pieces}
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    if tokenizer["pre_tokenizer"] is None:  # no dummy prefix, which llama.cpp's converter takes for granted where nothing is said
+        settings["add_prefix_space"] = False
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+    numbers = {piece["content"]: piece["id"] for piece in tokenizer["added_tokens"]}
     token_ids = {f"{role}_token_id": numbers.get(settings.get(f"{role}_token")) for role in ("bos", "eos", "pad")}
     if chat_template is not None:
         (folder / "chat_template.jinja").write_text(chat_template)

@@ -69,7 +69,7 @@ def make_plan(recipe: Recipe, assumptions: Assumptions, root: str) -> JSON:
         stage["share"] = stage["tokens"] / total["tokens"]
     sft = sft_plan(recipe, made["conversations"].counts if "conversations" in made else None)
     if sft["tokens"]:
-        sft |= time_plan(recipe.model, sft, profile, assumptions.mfu, measured, assumptions.price)
+        sft |= time_plan(recipe.model, sft, profile, assumptions.mfu, measured, assumptions.price, recipe.sft.lora)
     micro = assumptions.micro_batch_tokens or profile.micro_batch_tokens
     memory = memory_plan(recipe, profile, micro) if profile.gpu else None
     return {

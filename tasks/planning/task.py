@@ -6,12 +6,14 @@ from recipes.schema import Recipe
 from tasks.panels.plan import plan_panels
 from tasks.panels.plan_words import totals_sentence
 from tasks.runtime.flyte import control_task, show
+from tasks.runtime.interface import MicroBatch, Price, ProfileName, RunName, Speed, StoreRoot, Told, Utilisation
 
 
 @control_task("tasks.planning")
 def plan_run(
-    recipe: Recipe, profile: str, mfu: float, price: float, micro_batch_tokens: int, tokens_per_second: float, name: str, store: str
-) -> str:
+    recipe: Recipe, profile: ProfileName, mfu: Utilisation, price: Price, micro_batch_tokens: MicroBatch, tokens_per_second: Speed,
+    name: RunName, store: StoreRoot,
+) -> Told:  # fmt: skip
     """Plan a run before anything is spent: print it, show it as a Deck, and return what it takes in one sentence."""
     from tasks.planning.plan import Assumptions, make_plan, store_root
     from tasks.planning.text import plan_text

@@ -55,7 +55,7 @@ def chat_job(
         stage="sft", seed=seed, model=model, precision=section.precision, optimizer=section.optimizer, schedule=section.schedule,
         anomalies=section.anomalies, horizon=Horizon(batches.steps), batches=batches, first_step=0, first_token=0,
         tokens_per_step=counts["tokens"] * section.batch_conversations // counts["conversations"],
-        flops_per_token=flops_per_token(model, section.max_tokens), publish_every_tokens=None,
+        flops_per_token=flops_per_token(model, section.max_tokens, section.lora), publish_every_tokens=None,
         checkpoint_every_steps=section.checkpoint_every_steps, keep_checkpoints=section.keep_checkpoints, parent_folder=parent_folder,
         keep_optimizer_state=False, store=batches.stream.store, working_folder=working, final_folder=final,
         lora=section.lora,

@@ -8,12 +8,13 @@ from tasks.panels.conversations import conversations
 from tasks.panels.training import training
 from tasks.runtime.cluster import find_profile
 from tasks.runtime.flyte import show, stage_task
+from tasks.runtime.interface import Seed
 from tasks.runtime.production import Production, Reader, load_manifest
 from tasks.runtime.steps import Steps
 
 
 @stage_task("tasks.sft")
-def finetune(run: RunRef, seed: int, model: Model, section: SFT, raw: RawSourcesRef, base: CheckpointRef) -> CheckpointRef:
+def finetune(run: RunRef, seed: Seed, model: Model, section: SFT, raw: RawSourcesRef, base: CheckpointRef) -> CheckpointRef:
     """Fine-tune the base checkpoint on conversations, with loss on the assistant's tokens only."""
     from tasks.engine.facts import stage_facts
     from tasks.engine.launch import run_job

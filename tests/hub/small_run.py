@@ -79,7 +79,12 @@ class SmallRun:
         raw_chats = self._make("raw", "raw-conversations", {"chats": [["file:chats.jsonl", 9, "sha256:" + "2" * 64]]}, {}, {"files": 1})
         section = {"sources": [{"name": "chats", "licence": "MIT", "location": "chats.jsonl"}]}
         self.conversations = self._make(
-            "conversations", "conversations", section, {"raw": raw_chats}, {"conversations": 3}, {"template": "tulu"}
+            "conversations",
+            "conversations",
+            section,
+            {"raw": raw_chats},
+            {"conversations": 3},
+            {"template": "tulu", "example": SECRET_TEXT},
         )
 
     def _trained(self, stage: str, first: int, tokens: int, parents: dict[str, Handle], step: int = 0) -> Handle:

@@ -106,15 +106,17 @@ def test_only_documents_whose_licence_allows_it_are_published_and_no_quoted_text
         "data/plays/00000.jsonl.zst", "data/library/00000.jsonl.zst", "verdicts/plays/00000.parquet", "verdicts/library/00000.parquet",
     }  # fmt: skip
     assert text(dataset, "data/plays/00000.jsonl.zst") == "documents of plays"
+    assert {path for path in paths(dataset) if path.startswith("conversations/")} == {"conversations/content"}  # all their sources are MIT
     everything = b"".join(content(item) for item in dataset.items).decode()
     assert SECRET_TEXT not in everything and str(small.store.root) not in everything
 
 
 def test_a_recipe_that_publishes_no_data_publishes_manifests_and_statistics(tmp_path):
     dataset = revisions(SmallRun(tmp_path, publish_data=False))[0]["Reynard-tiny-data@v0.1.0"]
-    assert not any(path.startswith(("data/", "verdicts/")) for path in paths(dataset))
+    assert not any(path.startswith(("data/", "verdicts/", "conversations/")) for path in paths(dataset))
     card = DatasetCard(text(dataset, "README.md"))
     assert card.data.license == "cdla-permissive-2.0" and "are not here: the addresses and sums of the raw files" in card.text
+    assert "The conversations of fine-tuning are not here. Their sources: chats (MIT)." in card.text
 
 
 def test_the_data_card_lists_every_source_and_a_digest_can_be_computed_from_a_manifest_again(small):

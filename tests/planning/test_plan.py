@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from recipes.errors import BadInput
 from recipes.load import load_recipe
-from recipes.schema import Recipe
-from tasks.model.flops import flops_per_token, multiplied_parameters
+from recipes.schema import LoRA, Recipe
+from tasks.model.flops import adapter_parameters, flops_per_token, multiplied_parameters
 from tasks.planning.memory import activation_bytes, logit_bytes, state_bytes
 from tasks.planning.plan import Assumptions, make_plan
 from tasks.planning.text import plan_text, sparkline
@@ -126,6 +126,14 @@ def test_flops_per_token_follow_the_usual_convention():
     assert multiplied_parameters(moxin7b) == 8_114_180_096 - 32_000 * 4096
     assert round(flops_per_token(moxin7b, 4096) / 1e9, 1) == 55.1
     assert flops_per_token(moxin7b, 8192) == flops_per_token(moxin7b, 4096)  # a window of 4096 is all that a token sees
+
+
+def test_adapters_alone_have_gradients_of_weights():
+    fox1 = load_recipe(RECIPES / "fox1.yaml").model
+    rule = LoRA(rank=16, alpha=32.0, dropout=0.0, targets=["q_proj", "v_proj"])
+    # 32 layers x 16 x (2048 + 2048 of queries, 2048 + 512 of values); 4 x (1,665,271,808 + A) + 2 x A, and the same attention
+    assert adapter_parameters(fox1, rule) == 32 * 16 * (4096 + 2560)
+    assert flops_per_token(fox1, 2048, rule) == 4 * 1_665_271_808 + 6 * 3_407_872 + 1_610_612_736
 
 
 def test_a_stages_flops_are_the_mean_over_its_tokens(fox1):

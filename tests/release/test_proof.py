@@ -105,6 +105,11 @@ def test_a_template_other_than_the_trained_one_is_found(chat, tmp_path: Path):
     assert chat.failed(folder) == {"chat template where it belongs"}
 
 
+def test_a_tokenizer_without_a_dummy_prefix_says_so_to_other_readers(base):
+    """llama.cpp's converter puts a space before every text where tokenizer_config.json does not say otherwise."""
+    assert json.loads((base.folder / "tokenizer_config.json").read_text())["add_prefix_space"] is False
+
+
 @pytest.mark.slow
 def test_a_clean_process_finds_the_same_and_says_why_a_folder_does_not_load(base, tmp_path: Path):
     facts = gather(base.source, base.folder, base.expected, is_chat=False, precision="float32")
