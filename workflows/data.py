@@ -3,13 +3,22 @@
 pyflyte run workflows/data.py data --recipe recipes/tiny.yaml
 """
 
-from flytekit import workflow
+from typing import NamedTuple
 
 from recipes.schema import Recipe
 from tasks.artifacts.handles import DocumentsRef, TokensRef
 from tasks.curation.task import curate_documents
 from tasks.preflight.task import start_run
+from tasks.runtime.flyte import workflow
+from tasks.runtime.interface import RunName, StoreRoot
 from tasks.tokenization.task import tokenize_documents
+
+
+class Data(NamedTuple):
+    """What the workflow makes."""
+
+    documents: DocumentsRef
+    tokens: TokensRef
 
 
 def curate_and_tokenize(run, recipe, raw):
@@ -19,7 +28,7 @@ def curate_and_tokenize(run, recipe, raw):
 
 
 @workflow
-def data(recipe: Recipe, name: str = "", store: str = "") -> tuple[DocumentsRef, TokensRef]:
+def data(recipe: Recipe, name: RunName = "", store: StoreRoot = "") -> Data:
     """Curate and tokenize a recipe's sources."""
     run, raw, _ = start_run(recipe=recipe, name=name, store=store)
     return curate_and_tokenize(run, recipe, raw)

@@ -3,16 +3,26 @@
 pyflyte run workflows/evaluate.py evaluate --recipe recipes/tiny.yaml
 """
 
-from flytekit import workflow
+from typing import NamedTuple
 
 from recipes.schema import Recipe
 from tasks.artifacts.handles import CleanScoresRef, ScoresRef
 from tasks.contamination.task import find_contamination
 from tasks.evaluation.task import evaluate_model
 from tasks.preflight.task import start_run
+from tasks.runtime.flyte import workflow
+from tasks.runtime.interface import RunName, StoreRoot
 from workflows.data import curate_and_tokenize
 from workflows.pretrain import train_curriculum
 from workflows.sft import finetune_base
+
+
+class Evaluated(NamedTuple):
+    """What the workflow makes."""
+
+    base: ScoresRef
+    chat: ScoresRef
+    clean: CleanScoresRef
 
 
 def evaluate_both(run, recipe, tokens, base, chat):
@@ -31,7 +41,7 @@ def score_without_overlap(run, recipe, chat, base_scores, chat_scores):
 
 
 @workflow
-def evaluate(recipe: Recipe, name: str = "", store: str = "") -> tuple[ScoresRef, ScoresRef, CleanScoresRef]:
+def evaluate(recipe: Recipe, name: RunName = "", store: StoreRoot = "") -> Evaluated:
     """Evaluate a recipe's models; what is finished already is taken from the store."""
     run, raw, raw_chats = start_run(recipe=recipe, name=name, store=store)
     _, tokens = curate_and_tokenize(run, recipe, raw)

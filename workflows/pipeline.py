@@ -3,12 +3,12 @@
 pyflyte run workflows/pipeline.py pipeline --recipe recipes/tiny.yaml
 """
 
-from flytekit import workflow
-
 from recipes.schema import Recipe
 from tasks.artifacts.handles import SummaryRef
 from tasks.preflight.task import start_run
 from tasks.reporting.task import summarize
+from tasks.runtime.flyte import workflow
+from tasks.runtime.interface import RunName, StoreRoot
 from workflows.data import curate_and_tokenize
 from workflows.evaluate import evaluate_both, score_without_overlap
 from workflows.pretrain import train_curriculum
@@ -17,7 +17,7 @@ from workflows.sft import finetune_base
 
 
 @workflow
-def pipeline(recipe: Recipe, name: str = "", store: str = "") -> SummaryRef:
+def pipeline(recipe: Recipe, name: RunName = "", store: StoreRoot = "") -> SummaryRef:
     """Curate, tokenize, pre-train in three stages, fine-tune, evaluate, release, and report."""
     run, raw, raw_chats = start_run(recipe=recipe, name=name, store=store)
     documents, tokens = curate_and_tokenize(run, recipe, raw)

@@ -3,11 +3,11 @@
 pyflyte run workflows/pretrain.py pretrain --recipe recipes/tiny.yaml
 """
 
-from flytekit import workflow
-
 from recipes.schema import Recipe
 from tasks.artifacts.handles import CheckpointRef
 from tasks.preflight.task import start_run
+from tasks.runtime.flyte import workflow
+from tasks.runtime.interface import RunName, StoreRoot
 from tasks.training.task import train_stage
 from workflows.data import curate_and_tokenize
 
@@ -28,7 +28,7 @@ def train_curriculum(run, recipe, tokens):
 
 
 @workflow
-def pretrain(recipe: Recipe, name: str = "", store: str = "") -> CheckpointRef:
+def pretrain(recipe: Recipe, name: RunName = "", store: StoreRoot = "") -> CheckpointRef:
     """Train the base model of a recipe; what is finished already is taken from the store."""
     run, raw, _ = start_run(recipe=recipe, name=name, store=store)
     _, tokens = curate_and_tokenize(run, recipe, raw)

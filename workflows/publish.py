@@ -3,11 +3,11 @@
 HF_TOKEN=... pyflyte run workflows/publish.py publish --recipe recipes/tiny.yaml
 """
 
-from flytekit import workflow
-
 from recipes.schema import Recipe
 from tasks.preflight.task import start_run
 from tasks.publishing.task import publish_models
+from tasks.runtime.flyte import workflow
+from tasks.runtime.interface import Private, RunName, StoreRoot, Told
 from workflows.data import curate_and_tokenize
 from workflows.evaluate import evaluate_both
 from workflows.pretrain import train_curriculum
@@ -16,7 +16,7 @@ from workflows.sft import finetune_base
 
 
 @workflow
-def publish(recipe: Recipe, name: str = "", store: str = "", private: bool = False) -> str:
+def publish(recipe: Recipe, name: RunName = "", store: StoreRoot = "", private: Private = False) -> Told:
     """Release a recipe's models, and publish them; what is finished, or published, already is left as it is."""
     run, raw, raw_chats = start_run(recipe=recipe, name=name, store=store)
     _, tokens = curate_and_tokenize(run, recipe, raw)

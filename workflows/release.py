@@ -4,20 +4,30 @@ pyflyte run workflows/release.py release --recipe recipes/tiny.yaml
 """
 
 from datetime import timedelta
+from typing import NamedTuple
 
-from flytekit import approve, conditional, workflow
+from flytekit import approve, conditional
 
 from recipes.release import Release
 from recipes.schema import Recipe
 from tasks.artifacts.handles import ReleasedRef, RunRef
 from tasks.preflight.task import start_run
 from tasks.release.task import deliver_release, present_release, release_model, waits_for_approval
+from tasks.runtime.flyte import workflow
+from tasks.runtime.interface import RunName, StoreRoot
 from workflows.data import curate_and_tokenize
 from workflows.evaluate import evaluate_both
 from workflows.pretrain import train_curriculum
 from workflows.sft import finetune_base
 
 PATIENCE = timedelta(days=7)  # that a gate node waits for a person
+
+
+class Releases(NamedTuple):
+    """What the workflow makes."""
+
+    base: ReleasedRef
+    chat: ReleasedRef
 
 
 @workflow
@@ -46,7 +56,7 @@ def release_both(run, recipe, base, chat, base_scores, chat_scores):
 
 
 @workflow
-def release(recipe: Recipe, name: str = "", store: str = "") -> tuple[ReleasedRef, ReleasedRef]:
+def release(recipe: Recipe, name: RunName = "", store: StoreRoot = "") -> Releases:
     """Release a recipe's models; what is finished already is taken from the store."""
     run, raw, raw_chats = start_run(recipe=recipe, name=name, store=store)
     _, tokens = curate_and_tokenize(run, recipe, raw)

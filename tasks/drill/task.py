@@ -6,12 +6,13 @@ from pathlib import Path
 from recipes.schema import Recipe
 from tasks.panels.drill import drill_panel, kill_text
 from tasks.runtime.flyte import control_task, show
+from tasks.runtime.interface import Draws, DrawSeed, Kills, Told
 
 COLUMNS = "draw  attempts  taken again  seconds  result"
 
 
 @control_task("tasks.drill")
-def drill_recipe(recipe: Recipe, draws: int, kills: int, seed: int) -> str:
+def drill_recipe(recipe: Recipe, draws: Draws, kills: Kills, seed: DrawSeed) -> Told:
     """Kill what a run of the recipe's pre-training consists of; return what came of it. RuntimeError if a draw differs.
 
     On a Ray cluster (RAY_ADDRESS) with a store (REYNARD_STORE) these are used, else servers of the drill's own on this machine.

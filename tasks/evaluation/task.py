@@ -4,10 +4,11 @@ from recipes.schema import Evaluation
 from tasks.artifacts.handles import CheckpointRef, RunRef, Scores, ScoresRef, TokensRef
 from tasks.panels.scores import scores
 from tasks.runtime.flyte import show, stage_task
+from tasks.runtime.interface import Which
 
 
 @stage_task("tasks.evaluation")
-def evaluate_model(run: RunRef, section: Evaluation, which: str, tokens: TokensRef, checkpoint: CheckpointRef) -> ScoresRef:
+def evaluate_model(run: RunRef, section: Evaluation, which: Which, tokens: TokensRef, checkpoint: CheckpointRef) -> ScoresRef:
     """Score the exported checkpoint with lm-evaluation-harness, and measure its held-out loss in bits per byte."""
     from tasks.evaluation.score import score_checkpoint
 

@@ -28,12 +28,17 @@ tr:target{background:var(--tint)}
 
 def lineage_page(title: str, subtitle: str, graph: Graph, roots: list[str], store: str) -> str:
     """Write the page; `roots` are what was asked for, and drawn with a strong border."""
-    drawn = without_cards(graph)
     raw = [one for one in graph.manifests.values() if one.kind == "raw"]
     facts = [("artifacts", str(len(graph.manifests))), ("raw files", f"{sum(one.counts.get('files', 0) for one in raw):,}")]
     facts += [("store", store)] if store else []
     facts += [("missing", ", ".join(sorted(graph.missing)))] if graph.missing else []
-    panels = [
+    return page(title, subtitle, facts, lineage_panels(graph, roots))
+
+
+def lineage_panels(graph: Graph, roots: list[str]) -> list[str]:
+    """Draw the graph, and list its sources and artifacts."""
+    drawn = without_cards(graph)
+    return [
         panel(
             "Graph", "What was made from what, from raw sources above to models below.",
             figure("Artifacts", Markup(GRAPH_STYLE + picture(graph, drawn, roots)), POINTING),
@@ -41,7 +46,6 @@ def lineage_page(title: str, subtitle: str, graph: Graph, roots: list[str], stor
         sources_panel(graph),
         artifacts_panel(graph),
     ]  # fmt: skip
-    return page(title, subtitle, facts, panels)
 
 
 def without_cards(graph: Graph) -> Graph:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from tasks.panels.formats import escaped
-from tasks.panels.style import fragment_styles, page_styles
+from tasks.panels.style import fragment_styles, frame_styles, page_styles
 
 OPENING = '<section class="panel">'
 HEADING = re.compile(r"<h2>(.*?)</h2>", re.DOTALL)
@@ -49,8 +49,13 @@ def page(title: str, subtitle: str, facts: Sequence[tuple[str, str]], panels: Se
 
 
 def deck(panels: Sequence[str]) -> str:
-    """Write panels as a fragment that carries its own style, for a Flyte Deck."""
-    return f'<style>\n{fragment_styles()}\n</style>\n<div class="reynard" style="padding:20px;max-width:960px">\n{"".join(panels)}\n</div>'
+    """Write panels as a fragment that carries its own style, for a Flyte Deck: a tab of a page that Flyte frames."""
+    return f"<style>\n{fragment_styles()}\n{frame_styles()}\n</style>\n{below(*panels)}"
+
+
+def below(*panels: str) -> str:
+    """Write panels as more of a deck whose style is there already."""
+    return f'<div class="reynard deck">\n{"".join(panels)}\n</div>'
 
 
 def heading(panel: str) -> str:

@@ -8,6 +8,7 @@ from tasks.panels.formats import amount, count, escaped, is_number
 from tasks.panels.markup import Markup, fold, panel, table
 
 FILES_SHOWN, MAX_DETAIL = 60, 400
+PASSED, FAILED = Markup('<span class="good">✓ passed</span>'), Markup('<span class="bad">✗ failed</span>')
 
 
 def release(manifests: Sequence[Manifest]) -> str:
@@ -23,14 +24,35 @@ def release(manifests: Sequence[Manifest]) -> str:
     return panel("Release", said, *shown)
 
 
+def refusal(name: str, checks: Sequence[dict[str, Any]]) -> str:
+    """Show the checks of a release that was refused, those that failed first, with what to do about each."""
+    failed, passed = [one for one in checks if not one["passed"]], [one for one in checks if one["passed"]]
+    said = f"Refused: {count(len(failed))} of {amount(len(checks), 'check')} failed. What was released before stays as it is."
+    rows = [[one["name"], FAILED, shortened(one["detail"]), one["remedy"]] for one in failed]
+    rows += [[one["name"], PASSED, shortened(one["detail"]), ""] for one in passed]
+    return panel(f"Release of {name}", said, table("", ["check", "result", "found", "what to do"], rows))
+
+
+def delivered(manifest: Manifest, folder: str, approved_by: str) -> str:
+    """Say where a release was laid down, and who approved it."""
+    rows = [["repository", str(manifest.counts.get("repository", manifest.name))], ["folder", folder]]
+    rows.append(["approved by", approved_by or "nobody was asked, or the approval is on record from before"])
+    return panel("Delivery", "It passed its checks and is laid down as a Hugging Face repository.", table("", ["what", "which"], rows))
+
+
+def approval(wanted: bool, waits: bool) -> str:
+    """Say whether a person is asked before a release is delivered."""
+    said = "The recipe asks for a person's approval (release.approval)" if wanted else "The recipe asks for no person's approval"
+    then = "the gate node approve-release waits for it" if waits else "nobody has to be asked now"
+    return panel("Approval", f"{said}; {then}.")
+
+
 def check_table(manifest: Manifest) -> str:
     """Write each check of one model, with what it found."""
     name = str(manifest.counts.get("repository", manifest.name))
     rows = []
     for check in manifest.details.get("checks") or []:
-        mark = Markup('<span class="good">✓ passed</span>') if check.get("passed") else Markup('<span class="bad">✗ failed</span>')
-        found = str(check.get("detail") or "")
-        rows.append([str(check.get("name", "")), mark, found[:MAX_DETAIL] + ("…" if len(found) > MAX_DETAIL else "")])
+        rows.append([str(check.get("name", "")), PASSED if check.get("passed") else FAILED, shortened(check.get("detail") or "")])
     difference = manifest.details.get("logit_difference")
     note = f"In {manifest.counts.get('folder', 'an unknown folder')}."
     if is_number(difference):
@@ -38,6 +60,12 @@ def check_table(manifest: Manifest) -> str:
     return (
         table(name, ["check", "result", "found"], rows, note) if rows else f'<p class="note">{escaped(name)} has no checks on record.</p>'
     )
+
+
+def shortened(found: object) -> str:
+    """Cut what a check found to a length that a table bears."""
+    text = str(found)
+    return text[:MAX_DETAIL] + ("…" if len(text) > MAX_DETAIL else "")
 
 
 def openness_table(manifest: Manifest) -> str:

@@ -85,6 +85,7 @@ RULES = """
 .reynard code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;font-size:12.5px;overflow-wrap:anywhere}
 .reynard .good{color:var(--good);font-weight:600;white-space:nowrap}.reynard .bad{color:var(--bad);font-weight:600;white-space:nowrap}
 .reynard details{border-top:1px solid var(--hair);padding:7px 0}.reynard details:last-of-type{border-bottom:1px solid var(--hair)}
+.reynard.deck{padding:20px;max-width:960px;margin:0 auto}.reynard.deck+.deck{padding-top:0}
 .reynard details+figure{margin-top:30px}.reynard figure+details{margin-top:-10px}
 .reynard summary{cursor:pointer;font-size:14px}
 .reynard blockquote{margin:10px 0 12px;padding:8px 14px;background:var(--tint);border-left:3px solid var(--hair);font-size:13px}
@@ -113,12 +114,29 @@ html{scroll-behavior:smooth}body{margin:0;background:var(--paper)}
 .reynard h2,.reynard figcaption{break-after:avoid}.reynard{font-size:12px}}
 """
 
+# What Flyte puts around the tabs of a deck: its page is white whatever a reader prefers, and its row of tabs neither wraps nor takes
+# names that are longer than 126 pixels.
+FRAME = """
+body:has(#flyte-frame-container){margin:0}#flyte-frame-nav{padding-top:6px}
+#flyte-frame-nav #flyte-frame-tabs{flex-wrap:wrap;justify-content:flex-start;max-width:960px;margin-inline:auto;padding-inline:20px;gap:0 20px}
+#flyte-frame-tabs#flyte-frame-tabs li{width:auto;margin:0;padding:8px 2px}
+#flyte-frame-container#flyte-frame-container>div.active{padding:14px 0}
+@media screen and (prefers-color-scheme:dark){:root:has(#flyte-frame-container){color-scheme:dark}
+body:has(#flyte-frame-container){background:PAPER}#flyte-frame-tabs#flyte-frame-tabs li{color:SOFT}
+#flyte-frame-tabs#flyte-frame-tabs li.active{color:INK}}
+"""
+
 
 def fragment_styles() -> str:
     """Return the style of panels; every rule is scoped below `.reynard`, so that a Deck's host page is left alone."""
     light, dark = variables(LIGHT, 0), variables(DARK, 1)
     themes = f".reynard{{{light}}}\n@media screen and (prefers-color-scheme:dark){{.reynard{{{dark}}}}}"
     return f"{themes}\n{RULES.strip()}\n{colour_rules()}"
+
+
+def frame_styles() -> str:
+    """Return the style of what Flyte puts around decks; nothing else on a page is touched."""
+    return FRAME.strip().replace("PAPER", DARK["paper"]).replace("SOFT", DARK["soft"]).replace("INK", DARK["ink"])
 
 
 def page_styles() -> str:

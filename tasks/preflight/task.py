@@ -4,31 +4,46 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from recipes.errors import BadInput
 from recipes.schema import Recipe
 from tasks.artifacts.handles import RawSources, RawSourcesRef, Run, RunRef
 from tasks.openness.bill import unknown_in
-from tasks.runtime.flyte import control_task
+from tasks.panels.preflight import started
+from tasks.runtime.flyte import control_task, show
+from tasks.runtime.interface import RunName, StoreRoot
 from tasks.runtime.production import Production
 from tasks.runtime.tracking import start_parent
 
 
+class Started(NamedTuple):
+    """A run, and what it reads."""
+
+    run: RunRef
+    documents: RawSourcesRef
+    conversations: RawSourcesRef
+
+
 @control_task("tasks.preflight")
-def start_run(recipe: Recipe, name: str, store: str) -> tuple[RunRef, RawSourcesRef, RawSourcesRef]:
+def start_run(recipe: Recipe, name: RunName, store: StoreRoot) -> Started:
     """Check the whole recipe before anything is spent, open the run, and pin the raw documents and conversations."""
     from tasks.preflight.check import check_recipe, pin_chats, pin_sources
 
     run = _opened(recipe, name, store, check_recipe)
-    return run, _pinned(run, "raw-documents", *pin_sources(recipe.curation)), _pinned(run, "raw-conversations", *pin_chats(recipe))
+    documents, chats = pin_sources(recipe.curation), pin_chats(recipe)
+    show("run", started(recipe, run.model_dump(), unknown_in(recipe), documents[0] | chats[0]))
+    return Started(run, _pinned(run, "raw-documents", *documents), _pinned(run, "raw-conversations", *chats))
 
 
 @control_task("tasks.preflight")
-def open_run(recipe: Recipe, name: str, store: str) -> RunRef:
+def open_run(recipe: Recipe, name: RunName, store: StoreRoot) -> RunRef:
     """Open the run of a workflow that works on what the store has, and reads no raw data."""
     from tasks.preflight.check import check_without_data
 
-    return _opened(recipe, name, store, check_without_data)
+    run = _opened(recipe, name, store, check_without_data)
+    show("run", started(recipe, run.model_dump(), unknown_in(recipe), {}))
+    return run
 
 
 def _opened(recipe: Recipe, name: str, store: str, check: Callable[[Recipe, str, str], None]) -> Run:

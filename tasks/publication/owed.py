@@ -21,6 +21,7 @@ from tasks.panels.page import page
 from tasks.panels.scores import checkpoints
 from tasks.release.revision import export_checkpoint
 from tasks.runtime.cluster import find_profile
+from tasks.runtime.flyte import show
 from tasks.runtime.production import handle_of
 from tasks.training.published import KIND
 from tasks.training.train_stage import stage_identity
@@ -123,8 +124,10 @@ def settle_one(run: Run, recipe: Recipe, one: Owing) -> tuple[str, Manifest]:
 
 
 def draw(run: Run, recipe: Recipe, scored: list[tuple[int, str, Manifest]]) -> None:
-    """Write the page of a recipe's checkpoints into the run's folder."""
+    """Show a recipe's checkpoints as a deck, and write their page into the run's folder."""
     Path(run.folder).mkdir(parents=True, exist_ok=True)
     facts = [("recipe", recipe.name), ("checkpoints", str(len(scored))), ("store", run.store)]
-    written = page(f"Checkpoints of {recipe.name}", "", facts, [checkpoints(scored)])
+    drawn = checkpoints(scored)
+    show("checkpoints", drawn)
+    written = page(f"Checkpoints of {recipe.name}", "", facts, [drawn])
     (Path(run.folder) / "checkpoints.html").write_text(written, encoding="utf-8")

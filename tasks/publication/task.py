@@ -3,10 +3,11 @@
 from recipes.schema import Recipe
 from tasks.artifacts.handles import RunRef
 from tasks.runtime.flyte import control_task
+from tasks.runtime.interface import Told
 
 
 @control_task("tasks.publication")
-def settle_checkpoints(run: RunRef, recipe: Recipe) -> str:
+def settle_checkpoints(run: RunRef, recipe: Recipe) -> Told:
     """Make the exports and scores that the recipe's checkpoints owe; what the store has already is left as it is."""
     from functools import partial
 

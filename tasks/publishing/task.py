@@ -4,13 +4,14 @@ from flytekit import Secret
 
 from tasks.artifacts.handles import ReleasedRef, RunRef
 from tasks.runtime.flyte import control_task, show
+from tasks.runtime.interface import Private, Told
 
 # On a cluster the key HF_TOKEN of the Kubernetes secret `hf-token`; on one machine the variable itself is read. No other task asks for it.
 TOKEN = Secret(group="hf-token", key="HF_TOKEN", env_var="HF_TOKEN", mount_requirement=Secret.MountType.ENV_VAR)
 
 
-@control_task("tasks.publishing")(secret_requests=[TOKEN])
-def publish_models(run: RunRef, base: ReleasedRef, chat: ReleasedRef, private: bool) -> str:
+@control_task("tasks.publishing", secret_requests=[TOKEN])
+def publish_models(run: RunRef, base: ReleasedRef, chat: ReleasedRef, private: Private) -> Told:
     """Publish both models, the checkpoints on the way to them and their data; what is there already is left as it is."""
     from functools import partial
 

@@ -2,17 +2,20 @@
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 from recipes.release import Release
 from recipes.schema import Recipe
 from tasks.artifacts.handles import CheckpointRef, Released, ReleasedRef, RunRef, ScoresRef
+from tasks.panels.release import approval, delivered, refusal
 from tasks.panels.release import release as release_panel
 from tasks.runtime.flyte import control_task, show, stage_task
+from tasks.runtime.interface import ByGate, Which
 from tasks.runtime.production import Production, load_manifest
 
 
 @stage_task("tasks.release")
-def release_model(run: RunRef, recipe: Recipe, which: str, checkpoint: CheckpointRef, scores: ScoresRef) -> ReleasedRef:
+def release_model(run: RunRef, recipe: Recipe, which: Which, checkpoint: CheckpointRef, scores: ScoresRef) -> ReleasedRef:
     """Export the checkpoint, prove it in a clean process and judge it; seal it with its cards and origins, or refuse it with every reason."""
     from tasks.release.publish import Refused, make_release, release_identity, seal_release
     from tasks.release.verdict import leave_verdict
@@ -26,6 +29,7 @@ def release_model(run: RunRef, recipe: Recipe, which: str, checkpoint: Checkpoin
                 folder, details = make_release(recipe, which, made.scratch, made.store, checkpoint, scores)
             except Refused as refused:
                 leave_verdict(made.store, made.version, verdict, f"Release of {which}", refused.checks)
+                show("release", refusal(which, [check.row() | {"remedy": check.remedy} for check in refused.checks]))
                 raise
             seal_release(made, recipe.release.repository("base" if which == "base" else "chat"), which, folder, details)
         verdict.unlink(missing_ok=True)
@@ -36,13 +40,15 @@ def release_model(run: RunRef, recipe: Recipe, which: str, checkpoint: Checkpoin
 
 
 @control_task("tasks.release")
-def waits_for_approval(run: RunRef, section: Release, release: ReleasedRef) -> bool:
+def waits_for_approval(run: RunRef, section: Release, release: ReleasedRef) -> Annotated[bool, "Whether a person has to be asked."]:
     """Tell whether a gate node has to ask a person: on a cluster, if the recipe wants it and nobody has approved this release yet."""
     from tasks.artifacts.store import open_store
     from tasks.release.approval import is_approved
 
     on_cluster = "FLYTE_INTERNAL_EXECUTION_ID" in os.environ
-    return section.approval and on_cluster and not is_approved(open_store(run.store), load_manifest(run, release))
+    waits = section.approval and on_cluster and not is_approved(open_store(run.store), load_manifest(run, release))
+    show("approval", approval(section.approval, waits))
+    return waits
 
 
 @control_task("tasks.release")
@@ -53,7 +59,7 @@ def present_release(run: RunRef, release: ReleasedRef) -> ReleasedRef:
 
 
 @control_task("tasks.release")
-def deliver_release(run: RunRef, section: Release, release: ReleasedRef, by_gate: bool) -> ReleasedRef:
+def deliver_release(run: RunRef, section: Release, release: ReleasedRef, by_gate: ByGate) -> ReleasedRef:
     """Lay an approved release down as a Hugging Face repository; without the approval that the recipe asks for, only as a candidate."""
     from tasks.release.approval import settle_approval
     from tasks.release.publish import lay_down, put_in_place
@@ -68,4 +74,5 @@ def deliver_release(run: RunRef, section: Release, release: ReleasedRef, by_gate
     put_in_place(candidate, folder)
     if by:
         mark_released(run.tracking_uri, reader.store, reader.manifest, {"approved_by": by})
+    show("release", delivered(reader.manifest, str(folder), by) + release_panel([reader.manifest]))
     return release

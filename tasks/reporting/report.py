@@ -104,17 +104,10 @@ def collect(
     )  # fmt: skip
 
 
-def make_report(recipe: Recipe, parts: Parts, summary: JSON) -> str:
-    """Draw the report page."""
-    facts = [
-        ("recipe", recipe.name), ("parameters", f"{recipe.model.parameter_count():,}"), ("wall time", clock(summary["wall_seconds"])),
-        ("documents", f"{summary['documents']['kept']:,} kept of {summary['documents']['in']:,}"),
-        ("training tokens", f"{sum(row['tokens'] for row in summary['stages'][:-1]):,}"),
-        ("held-out loss", f"{summary['bits_per_byte']['base']:.3f} bits per byte"),
-        ("commit", str(parts.trained[-1].recorded.get("commit"))[:12]),
-    ]  # fmt: skip
+def report_panels(parts: Parts) -> list[str]:
+    """Draw the panels of the report, from curation to release."""
     stages = list(zip(parts.trained, parts.journals, strict=True))
-    panels = [
+    return [
         curation(parts.documents),
         tokens_panel(parts.tokens),
         training(stages[:-1]),
@@ -124,4 +117,15 @@ def make_report(recipe: Recipe, parts: Parts, summary: JSON) -> str:
         contamination(parts.clean),
         release(parts.releases),
     ]
+
+
+def make_report(recipe: Recipe, parts: Parts, summary: JSON, panels: list[str]) -> str:
+    """Write the panels of a run as a page of its own."""
+    facts = [
+        ("recipe", recipe.name), ("parameters", f"{recipe.model.parameter_count():,}"), ("wall time", clock(summary["wall_seconds"])),
+        ("documents", f"{summary['documents']['kept']:,} kept of {summary['documents']['in']:,}"),
+        ("training tokens", f"{sum(row['tokens'] for row in summary['stages'][:-1]):,}"),
+        ("held-out loss", f"{summary['bits_per_byte']['base']:.3f} bits per byte"),
+        ("commit", str(parts.trained[-1].recorded.get("commit"))[:12]),
+    ]  # fmt: skip
     return page(f"Run {summary['run']}", recipe.summary, facts, panels)

@@ -1,7 +1,6 @@
 """A finished run to what people look at: `summary.json`, `report.html`, and the summary on the terminal."""
 
 import time
-from pathlib import Path
 
 import orjson
 
@@ -19,7 +18,7 @@ from tasks.artifacts.handles import (
     TokensRef,
 )
 from tasks.reporting.summary import summary_text
-from tasks.runtime.flyte import control_task
+from tasks.runtime.flyte import control_task, show
 from tasks.runtime.tracking import end_parent
 
 
@@ -28,20 +27,27 @@ def summarize(
     run: RunRef, recipe: Recipe, documents: DocumentsRef, tokens: TokensRef, stages: list[Checkpoint], chat: CheckpointRef,
     base_scores: ScoresRef, chat_scores: ScoresRef, clean_scores: CleanScoresRef, base_release: ReleasedRef, chat_release: ReleasedRef,
 ) -> SummaryRef:  # fmt: skip
-    """Write the run's summary and report, and end its MLflow run."""
-    from tasks.reporting.report import collect, make_report
+    """Write the run's summary, report and lineage, show them, and end its MLflow run."""
+    from tasks.lineage.page import lineage_page, lineage_panels
+    from tasks.reporting.delivery import leave, origins_of
+    from tasks.reporting.report import collect, make_report, report_panels
 
     parts = collect(run, documents, tokens, [*stages, chat], [base_scores, chat_scores], clean_scores, [base_release, chat_release])
-    folder = Path(run.folder)
     summary = parts.summary(run, recipe, time.time() - run.started)
-    (folder / "report.html").write_text(make_report(recipe, parts, summary))
-    (folder / "summary.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
-    metrics = {"wall_seconds": summary["wall_seconds"], "bits_per_byte": base_scores.bits_per_byte} | {
-        f"chat/{k}": v for k, v in chat_scores.scores.items()
-    }
-    end_parent(run.tracking_uri, run.tracking_run, metrics, {"report": str(folder / "report.html")}, failed=False, store=run.store)
+    panels, (graph, roots) = report_panels(parts), origins_of(run, parts.releases)
+    show("report", "".join(panels))
+    show("lineage", "".join(lineage_panels(graph, roots)))
+    said = f"What {base_release.label} and {chat_release.label} were made from."
+    places = leave(run, {
+        "report.html": make_report(recipe, parts, summary, panels).encode(),
+        "lineage.html": lineage_page(f"Lineage of {run.name}", said, graph, roots, run.store).encode(),
+        "summary.json": orjson.dumps(summary, option=orjson.OPT_INDENT_2),
+    })  # fmt: skip
+    metrics = {"wall_seconds": summary["wall_seconds"], "bits_per_byte": base_scores.bits_per_byte}
+    metrics |= {f"chat/{k}": v for k, v in chat_scores.scores.items()}
+    end_parent(run.tracking_uri, run.tracking_run, metrics, {"report": places["report.html"]}, failed=False, store=run.store)
     print(summary_text(summary), flush=True)
     return Summary(
-        name="summary", version=chat_release.version, uri=str(folder / "summary.json"), digest=chat_release.digest,
-        report=str(folder / "report.html"), seconds=round(summary["wall_seconds"], 1),
+        name="summary", version=chat_release.version, uri=places["summary.json"], digest=chat_release.digest,
+        report=places["report.html"], seconds=round(summary["wall_seconds"], 1),
     )  # fmt: skip

@@ -1,5 +1,7 @@
 """Token shards to a base checkpoint: the Flyte task of one curriculum stage; the workflow chains three of them."""
 
+from typing import Annotated
+
 import orjson
 
 from recipes.schema import Model, Pretraining
@@ -7,13 +9,15 @@ from tasks.artifacts.handles import Checkpoint, CheckpointRef, RunRef, TokensRef
 from tasks.panels.training import training
 from tasks.runtime.cluster import find_profile
 from tasks.runtime.flyte import show, stage_task
+from tasks.runtime.interface import Seed
 from tasks.runtime.production import Production, Reader
 
 
 @stage_task("tasks.training")
 def train_stage(
-    run: RunRef, seed: int, model: Model, pretraining: Pretraining, number: int, tokens: TokensRef, parent: CheckpointRef | None = None
-) -> CheckpointRef:
+    run: RunRef, seed: Seed, model: Model, pretraining: Pretraining, number: Annotated[int, "Which stage of the curriculum, from 1."],
+    tokens: TokensRef, parent: CheckpointRef | None = None,
+) -> CheckpointRef:  # fmt: skip
     """Train curriculum stage `number` (1 to 3) from its parent's checkpoint on its own mixture, chunk lengths and batch."""
     from tasks.engine.facts import stage_facts
     from tasks.engine.journal import steps_taken_again

@@ -3,7 +3,7 @@
 import re
 
 from tasks.panels.curation import curation
-from tasks.panels.page import deck, page
+from tasks.panels.page import below, deck, page
 from tasks.panels.scores import scores
 from tasks.panels.tokens import tokens
 from tasks.panels.training import training
@@ -59,8 +59,10 @@ def test_the_page_knows_light_dark_and_paper():
     assert "prefers-color-scheme:dark" in written and "@media print" in written and 'name="viewport"' in written
 
 
-def test_a_deck_carries_its_style_and_leaves_its_host_page_alone():
+def test_a_deck_carries_its_style_and_touches_nothing_around_it_but_flytes_frame():
     written = deck([tokens(made_up.tokens())])
     style = written.split("<style>")[1].split("</style>")[0]
     selectors = [part.strip() for rule in re.findall(r"([^{}]+)\{[^{}]*\}", style) for part in rule.split(",")]
-    assert selectors and all(selector.startswith((".reynard", "@media")) for selector in selectors)
+    framed = ("#flyte-frame-", "body:has(#flyte-frame-container)", ":root:has(#flyte-frame-container)")
+    assert selectors and all(selector.startswith((".reynard", "@media", *framed)) for selector in selectors), selectors
+    assert below("<p>more</p>").count("<style>") == 0 and "<p>more</p>" in below("<p>more</p>")
