@@ -34,6 +34,7 @@ class Release(Section):
     openness_class: Literal["I", "II", "III", "none"]  # of the Model Openness Framework, as claimed: refused if the evidence gives less
     thresholds: dict[str, Percent]  # suite/task: the lowest score in percent with which a model that is scored on it is released
     approval: bool  # whether a person must approve before a model is laid down
+    publish_checkpoints: bool  # whether those on the way to the base model become branches of its repository
     publish_data: bool  # whether the documents go into the dataset's repository, where their licences allow it
 
     @model_validator(mode="after")

@@ -24,14 +24,13 @@ def publish(
     organization: Annotated[str, typer.Option(help="The Hub's account. Default: the recipe's, or the token's own.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be created and uploaded; needs no token and no network.")] = False,
     private: Annotated[bool, typer.Option("--private", help="Create repositories private. Those that are there stay as they are.")] = False,
-    checkpoints: Annotated[bool, typer.Option(help="Of a run: publish its exported checkpoints as well, as branches.")] = True,
 ) -> None:  # fmt: skip
     """Publish to the Hugging Face Hub (HF_TOKEN, HF_ENDPOINT). May be killed and run again: what is there is not sent again."""
     with refusing(BadInput, OSError):
         from tasks.hub.client import Hub, endpoint, token
         from tasks.hub.publish import Publisher, listing
 
-        revisions, named = gather(folder, run, store, checkpoints)
+        revisions, named = gather(folder, run, store)
         account = organization or named
         if dry_run:
             for line in listing(revisions, account or NOBODY, endpoint(), private):
@@ -40,7 +39,7 @@ def publish(
         Publisher(Hub(endpoint(), token()), private, say).publish(revisions, account)
 
 
-def gather(folder: Path | None, run: str, store: str, checkpoints: bool) -> "tuple[list[Revision], str]":
+def gather(folder: Path | None, run: str, store: str) -> "tuple[list[Revision], str]":
     """Return what is to be published, and under which account the recipe says so."""
     from tasks.hub.releases import folder_revision, release_section, released_manifests, run_revisions
 
@@ -57,7 +56,7 @@ def gather(folder: Path | None, run: str, store: str, checkpoints: bool) -> "tup
     if section.approval:
         refuse_unapproved(where.store, list(releases.values()))
     home = Path(os.environ.get("REYNARD_RUNS", "runs")) / where.run if where.run else None
-    revisions = run_revisions(where.store, releases, home / "release" if home else None, say, checkpoints)
+    revisions = run_revisions(where.store, releases, home / "release" if home else None, say)
     return revisions, section.organization
 
 

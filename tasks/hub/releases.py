@@ -64,7 +64,10 @@ def dataset_revision(store: Store, manifests: list[Manifest]) -> Revision:
 
 
 def checkpoint_revisions(store: Store, base: Manifest) -> tuple[list[Revision], list[str]]:
-    """Return the branches that the checkpoints of a base model's training become, in order of training; and those without a proved export."""
+    """Return the branches that the checkpoints of a base model's training become, in order of training; and those without a proved export.
+
+    BadInput if the end of a stage is among the latter: the model's card counts it as published.
+    """
     section = release_section(base.identity["section"])
     stages = [one for one in ancestors(store, base) if one.kind == "checkpoint"]
     last, *earlier = stages  # nearest first
@@ -74,7 +77,13 @@ def checkpoint_revisions(store: Store, base: Manifest) -> tuple[list[Revision], 
     revisions = [
         checkpoint_revision(store, section, one, export) for one in wanted if (export := exports.get(one.digest))
     ]  # fmt: skip
-    return revisions, [revision_name(one) for one in wanted if one.digest not in exports]
+    owed = [one for one in wanted if one.digest not in exports]
+    if promised := [revision_name(one) for one in owed if one.kind == "checkpoint"]:
+        raise BadInput(
+            f"{section.base_name} promises its checkpoints {', '.join(promised)}, which are not exported yet: `reynard run RECIPE --workflow "
+            "checkpoints` exports and proves them; or say `release.publish_checkpoints: false` and release the model again"
+        )
+    return revisions, [revision_name(one) for one in owed]
 
 
 def is_inside(published: Manifest, stage: Manifest) -> bool:
@@ -127,14 +136,14 @@ It was loaded by `transformers` alone, and gave the trainer's own logits: the la
 # --- all of a run ------------------------------------------------------------------------------------------------------------
 
 
-def run_revisions(
-    store: Store, releases: dict[Which, Manifest], folder: Path | None, say: Callable[[str], None], checkpoints: bool = True
-) -> list[Revision]:
+def run_revisions(store: Store, releases: dict[Which, Manifest], folder: Path | None, say: Callable[[str], None]) -> list[Revision]:
     """Return everything that a run publishes: its data first, then checkpoints, then the models, which refer to both.
 
-    `folder` is where its released folders lie, if they do. Says which checkpoints are left out, since nothing proved them yet.
+    `folder` is where its released folders lie, if they do. Says which checkpoints are left out, since nothing proved them yet; BadInput if
+    the card counts on one of them.
     """
-    inside, owed = checkpoint_revisions(store, releases["base"]) if checkpoints else ([], [])
+    wants = release_section(releases["base"].identity["section"]).publish_checkpoints
+    inside, owed = checkpoint_revisions(store, releases["base"]) if wants else ([], [])
     if owed:
         say(f"! left out, not exported yet: {', '.join(owed)}; `reynard run RECIPE --workflow checkpoints` exports and proves them")
     models = [released_revision(store, manifest, folder / which if folder else None) for which, manifest in releases.items()]

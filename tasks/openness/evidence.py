@@ -145,6 +145,8 @@ def _training(of: Material) -> Shown:
 
 
 def _intermediate(of: Material) -> Shown:
+    if not of.section.publish_checkpoints:
+        raise Missing("the recipe publishes no checkpoints (release.publish_checkpoints)")
     earlier = [one for one in of.of_kind("checkpoint") if one != of.manifests[0]]
     if not earlier:
         raise Missing("the lineage has no checkpoint before the released one")

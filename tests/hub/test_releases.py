@@ -8,7 +8,7 @@ import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
 from recipes.errors import BadInput
-from tasks.artifacts.manifest import FileEntry, content_digest
+from tasks.artifacts.manifest import FileEntry, content_digest, sealed
 from tasks.hub.contents import Item, Revision
 from tasks.hub.releases import checkpoint_revisions, folder_revision, released_manifests, revision_name, run_revisions
 from tests.hub.small_run import SECRET_TEXT, SmallRun
@@ -19,12 +19,10 @@ def small(tmp_path: Path) -> SmallRun:
     return SmallRun(tmp_path)
 
 
-def revisions(small: SmallRun, **options) -> tuple[dict[str, Revision], list[str]]:
+def revisions(small: SmallRun) -> tuple[dict[str, Revision], list[str]]:
     said: list[str] = []
     releases = {"base": small.manifest("base"), "chat": small.manifest("chat")}
-    return {
-        one.label: one for one in run_revisions(small.store, releases, Path(small.run.folder) / "release", said.append, **options)
-    }, said
+    return {one.label: one for one in run_revisions(small.store, releases, Path(small.run.folder) / "release", said.append)}, said
 
 
 def text(revision: Revision, path: str) -> str:
@@ -56,8 +54,19 @@ def test_a_run_becomes_a_data_set_branches_and_two_models(small):
     assert [item.path for item in found["Reynard-tiny@v0.1.0"].items if item.is_record] == ["reynard/sbom.cdx.json"]
     for one in found.values():
         assert all(len(content(item)) == item.bytes for item in one.items)
-    without, said = revisions(small, checkpoints=False)
-    assert list(without) == [name for name in found if "stage" not in name] and said == []
+
+
+def test_checkpoints_stay_at_home_where_the_recipe_says_so(small, tmp_path):
+    found, said = revisions(SmallRun(tmp_path, publish_checkpoints=False))
+    assert list(found) == [name for name in revisions(small)[0] if "stage" not in name] and said == []
+
+
+def test_a_promised_end_of_a_stage_without_an_export_is_refused(tmp_path):
+    small = SmallRun(tmp_path)
+    (export,) = [one for one in sealed(small.store, "export") if one.name == "export-stage1"]
+    small.store.delete(f"export/{export.version}")
+    with pytest.raises(BadInput, match=r"Reynard-tiny promises its checkpoints stage1-step6-tokens1K, which are not exported yet"):
+        revisions(small)
 
 
 def test_a_signature_that_was_added_to_the_folder_comes_along_as_a_record(small):

@@ -9,7 +9,7 @@ from tasks.openness.source_code import SOURCE, write_archive
 SECTION = Release(
     version="0.1.0", organization="fox", base_name="Small", chat_name="Small-chat", dataset_name="Small-data", licence="Apache-2.0",
     component_licences={"code": "Apache-2.0", "data": "CDLA-Permissive-2.0", "documents": "CC-BY-4.0"}, languages=["en"],
-    summary="A model for tests.", openness_class="I", thresholds={}, approval=False, publish_data=True,
+    summary="A model for tests.", openness_class="I", thresholds={}, approval=False, publish_checkpoints=True, publish_data=True,
 )  # fmt: skip
 CODE = {
     f"tasks.{name}": f"code-of-{name}"

@@ -22,13 +22,15 @@ SCHEMA = Path(__file__).resolve().parents[3] / "shared" / "data" / "mof" / "mof_
 Files = Callable[[Path], None]
 
 
-def assessed(tmp_path: Path, remove: str = "", source_lacks: str = "", without: str = "", publish: bool = True, **changes) -> Assessment:
+def assessed(
+    tmp_path: Path, remove: str = "", source_lacks: str = "", without: str = "", publish: bool = True, checkpoints: bool = True, **changes
+) -> Assessment:
     """Assess the small release, without a file, a part of its sources, or artifacts of a kind."""
     folder = lay_out(tmp_path, [name for name in SOURCES if not source_lacks or not name.startswith(source_lacks)])
     for path in list(folder.glob(remove)) if remove else []:
         path.unlink()
     manifests = [one for one in lineage(**changes) if not without or one.kind != without]
-    return assess(SECTION.model_copy(update={"publish_data": publish}), "chat", manifests, folder, CODE)
+    return assess(SECTION.model_copy(update={"publish_data": publish, "publish_checkpoints": checkpoints}), "chat", manifests, folder, CODE)
 
 
 def test_with_all_evidence_a_release_is_class_one(tmp_path):
@@ -84,6 +86,14 @@ def test_without_a_component_the_class_falls_and_the_claim_is_too_much(tmp_path,
 @pytest.mark.parametrize("name", ["reynard/samples.json", "config.json"])
 def test_without_an_optional_component_the_class_stands(tmp_path, name):
     assert assessed(tmp_path, remove=name).openness_class == "I"
+
+
+def test_checkpoints_that_are_not_published_show_nothing(tmp_path):
+    found = assessed(tmp_path, checkpoints=False)
+    assert found.openness_class == "II"
+    assert found.facts()["lacking"] == [
+        "Model parameters (Intermediate): the recipe publishes no checkpoints (release.publish_checkpoints)"
+    ]
 
 
 def test_an_empty_file_shows_nothing(tmp_path):
