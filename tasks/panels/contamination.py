@@ -46,7 +46,7 @@ def scores(benchmarks: list[JSON]) -> Markup:
         use = "; ".join(f"its training set was trained on ({one['where']}: {one['source']})" for one in row["declared"])
         without = written(row["without"]) if row["is_mean"] else "not a mean of items"
         rows.append([
-            f"{row['suite']}/{row['task']}, {row['shots']}-shot", row["checkpoint"], right(f"{row['score']:.1f}"), right(without),
+            f"{row['suite']}/{row['task']}, {row['shots']}\u2011shot", row["checkpoint"], right(f"{row['score']:.1f}"), right(without),
             right(written(row["overlapping_only"])), right(f"{count(row['overlapping'])} of {count(row['items'])}"), use or "none",
         ])  # fmt: skip
     columns = ["benchmark", "checkpoint", "score, %", "without them, %", "on them alone, %", "items that overlap", "declared use"]

@@ -153,5 +153,6 @@ def tips(frame: Frame, lines: Sequence[tuple[str, list[Bucket]]], x_label: str) 
         said = [f"{x_label} {count(strip.x)}"]
         for name, thin in lines:
             said.append(f"{name} {decimal(min(thin, key=lambda bucket: abs(bucket.x - strip.x)).mean)}")
-        body.append(rect(frame.x(strip.x) - step / 2, frame.top, step, frame.bottom - frame.top, "strip", " · ".join(said)))
+        left, right = max(frame.x(strip.x) - step / 2, frame.left), min(frame.x(strip.x) + step / 2, frame.right)
+        body.append(rect(left, frame.top, right - left, frame.bottom - frame.top, "strip", " · ".join(said)))
     return body

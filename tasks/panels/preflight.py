@@ -20,7 +20,18 @@ def started(recipe: Recipe, run: dict[str, Any], refused_for: list[str], pinned:
     rows: list[list[Cell]] = [["profile", run["profile"]], ["artifacts", Markup(f"<code>{escaped(run['store'])}</code>")]]
     rows.append(["MLflow", Markup(link("run in MLflow", address)) if tracked else run["tracking_uri"]])
     warnings = "".join(f'<p><span class="bad">its release will be refused</span> {escaped(reason)}</p>' for reason in refused_for)
-    return panel(f"Run {run['name']}", lead, warnings, table("Where it goes", ["what", "where"], rows), read(recipe, pinned))
+    return panel(
+        f"Run {run['name']}", lead, warnings, table("Where it goes", ["what", "where"], rows), trained(recipe), read(recipe, pinned)
+    )  # fmt: skip
+
+
+def trained(recipe: Recipe) -> str:
+    """List the stages of pre-training: steps, tokens, the batch and the sources of each."""
+    rows: list[list[Cell]] = [
+        [stage.name, stage.steps, right(compact(stage.tokens)), stage.batch_tokens, ", ".join(entry.source for entry in stage.mixture)]
+        for stage in recipe.pretraining.stages
+    ]
+    return table("What it trains on", ["stage", "steps", "tokens", "batch, tokens", "sources"], rows)
 
 
 def read(recipe: Recipe, pinned: Pinned) -> str:

@@ -7,7 +7,7 @@ Hues follow Okabe and Ito's, so that neighbours in a chart can be told apart wit
 LIGHT = {
     "paper": "#ffffff", "ink": "#1c2126", "soft": "#59636e", "hair": "#dfe3e8", "grid": "#eceff2", "tint": "#f5f7f9", "link": "#1f5fae",
     "good": "#14764f", "bad": "#b3261e",
-    "c0": "#2b68b1", "c1": "#e08214", "c2": "#2aa885", "c3": "#93306f", "c4": "#8fbce6", "c5": "#7a6114", "c6": "#f0c9a0",
+    "c0": "#2b68b1", "c1": "#d67a0a", "c2": "#27a080", "c3": "#93306f", "c4": "#8fbce6", "c5": "#7a6114", "c6": "#f0c9a0",
     "crest": "#9aa4ae",
     "t1": "#a85a00", "t2": "#16795f", "t4": "#3f76a8", "t6": "#96642f",
 }  # fmt: skip
@@ -18,6 +18,7 @@ DARK = {
     "crest": "#7b8691",
     "t1": "#f2a03d", "t2": "#5fd3b4", "t4": "#7fadd9", "t6": "#cf9a63",
 }  # fmt: skip
+PALE = ("4", "6")  # as fills, with text on them; lines of their colour have that of what is written beside them
 ON_FILL = {
     "0": ("#fff", "#10151a"), "1": ("#1c1206", "#1c1206"), "2": ("#06140f", "#06140f"), "3": ("#fff", "#1a0a14"),
     "4": ("#0e2236", "#fff"), "5": ("#fff", "#191402"), "6": ("#3a2104", "#fff"), "rest": ("#14181c", "#10151a"),
@@ -35,8 +36,9 @@ def colour_rules() -> str:
     rules = []
     for key in ON_FILL:
         written = f"--t{key}" if f"t{key}" in LIGHT else f"--c{key}"
+        drawn = written if key in PALE else f"--c{key}"
         rules.append(
-            f".reynard .c{key}{{fill:var(--c{key})}}.reynard .s{key}{{stroke:var(--c{key})}}.reynard .t{key}{{fill:var({written})}}"
+            f".reynard .c{key}{{fill:var(--c{key})}}.reynard .s{key}{{stroke:var({drawn})}}.reynard .t{key}{{fill:var({written})}}"
         )
         rules.append(f".reynard .b{key}{{background:var(--c{key})}}.reynard .i{key}{{fill:var(--i{key})}}")
     heat = (8, 16, 26, 37, 50)
@@ -49,7 +51,7 @@ def colour_rules() -> str:
 RULES = """
 .reynard{color:var(--ink);background:var(--paper);color-scheme:light dark;line-height:1.5;font-size:15px;
  font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,"Liberation Sans","DejaVu Sans",sans-serif}
-.reynard *{box-sizing:border-box}
+.reynard *{box-sizing:border-box}.reynard a{color:var(--link)}
 .reynard .panel{margin:0 0 56px;min-width:0}
 .reynard h2{font-size:22px;line-height:1.25;font-weight:650;margin:0 0 6px;letter-spacing:-.01em}
 .reynard .lead{font-size:16px;color:var(--ink);margin:0 0 22px;max-width:72ch}
@@ -81,11 +83,12 @@ RULES = """
 .reynard .number{text-align:right;white-space:nowrap}.reynard .right{display:block;text-align:right;white-space:nowrap}
 .reynard thead .number{white-space:normal}
 .reynard .heat th,.reynard .heat td{padding:5px 10px}.reynard .heat th:first-child{padding-left:0}
+@media (max-width:860px){.reynard th,.reynard td{padding-right:9px}.reynard table{font-size:12px}}
 .reynard td small{display:block;color:var(--soft);font-size:12px;max-width:34ch}
 .reynard code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;font-size:12.5px;overflow-wrap:anywhere}
 .reynard .good{color:var(--good);font-weight:600;white-space:nowrap}.reynard .bad{color:var(--bad);font-weight:600;white-space:nowrap}
 .reynard details{border-top:1px solid var(--hair);padding:7px 0}.reynard details:last-of-type{border-bottom:1px solid var(--hair)}
-.reynard.deck{padding:20px;max-width:960px;margin:0 auto}.reynard.deck+.deck{padding-top:0}
+.reynard.deck{padding:20px 20px 0;max-width:960px;margin:0 auto}.reynard.deck+.deck{padding-top:0}.reynard .place{margin:0;padding:0 0 14px}
 .reynard details+figure{margin-top:30px}.reynard figure+details{margin-top:-10px}
 .reynard summary{cursor:pointer;font-size:14px}
 .reynard blockquote{margin:10px 0 12px;padding:8px 14px;background:var(--tint);border-left:3px solid var(--hair);font-size:13px}
@@ -117,12 +120,12 @@ html{scroll-behavior:smooth}body{margin:0;background:var(--paper)}
 # What Flyte puts around the tabs of a deck: its page is white whatever a reader prefers, and its row of tabs neither wraps nor takes
 # names that are longer than 126 pixels.
 FRAME = """
-body:has(#flyte-frame-container){margin:0}#flyte-frame-nav{padding-top:6px}
+body:has(#flyte-frame-container){margin:0;background:PAPER}#flyte-frame-nav{padding-top:6px}
 #flyte-frame-nav #flyte-frame-tabs{flex-wrap:wrap;justify-content:flex-start;max-width:960px;margin-inline:auto;padding-inline:20px;gap:0 20px}
 #flyte-frame-tabs#flyte-frame-tabs li{width:auto;margin:0;padding:8px 2px}
 #flyte-frame-container#flyte-frame-container>div.active{padding:14px 0}
 @media screen and (prefers-color-scheme:dark){:root:has(#flyte-frame-container){color-scheme:dark}
-body:has(#flyte-frame-container){background:PAPER}#flyte-frame-tabs#flyte-frame-tabs li{color:SOFT}
+body:has(#flyte-frame-container){background:DARK}#flyte-frame-tabs#flyte-frame-tabs li{color:SOFT}
 #flyte-frame-tabs#flyte-frame-tabs li.active{color:INK}}
 """
 
@@ -136,7 +139,13 @@ def fragment_styles() -> str:
 
 def frame_styles() -> str:
     """Return the style of what Flyte puts around decks; nothing else on a page is touched."""
-    return FRAME.strip().replace("PAPER", DARK["paper"]).replace("SOFT", DARK["soft"]).replace("INK", DARK["ink"])
+    return (
+        FRAME.strip()
+        .replace("PAPER", LIGHT["paper"])
+        .replace("DARK", DARK["paper"])
+        .replace("SOFT", DARK["soft"])
+        .replace("INK", DARK["ink"])
+    )
 
 
 def page_styles() -> str:

@@ -21,7 +21,7 @@ SMALL = (("learning_rate", "Learning rate"), ("gradient_norm", "Gradient norm"),
 def training(stages: Sequence[tuple[Manifest, Rows]]) -> str:
     """Show the curves of one curriculum (or of fine-tuning alone), its mixture and its stages in numbers."""
     names = [str(manifest.counts.get("stage", manifest.name)) for manifest, _ in stages]
-    title = "Fine-tuning" if names == ["sft"] else "Pre-training"
+    title = "Fine-tuning" if names == ["sft"] else f"Pre-training: {names[0]}" if len(names) == 1 else "Pre-training"
     if not stages:
         return panel(title, "No stage was trained.")
     rows = [row for _, own in stages for row in own if is_number(row.get("step"))]

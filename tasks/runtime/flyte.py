@@ -16,6 +16,8 @@ from tasks.runtime.placement import task_options
 # folder it cannot promise an artifact that is no longer there.
 os.environ.setdefault("FLYTE_LOCAL_CACHE_ENABLED", "false")
 
+LINKS = "links"  # the deck that stands behind those that say something
+
 Declare = Callable[[Callable[..., Any]], Any]
 
 
@@ -45,3 +47,9 @@ def show(name: str, fragment: str) -> None:
         flytekit.Deck(name, deck([fragment]))
     else:
         shown.append(below(fragment))
+    flytekit.current_context().decks.sort(key=lambda one: one.name == LINKS)
+
+
+def show_links(line: str) -> None:
+    """Add a line to the deck of links, which is the last of the running task's."""
+    show(LINKS, line)

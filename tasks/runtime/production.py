@@ -30,7 +30,7 @@ from tasks.artifacts.store import Store, open_store, sha256_file
 from tasks.panels.formats import clock
 from tasks.panels.links import links
 from tasks.runtime.code import ROOT, code_digest
-from tasks.runtime.flyte import show
+from tasks.runtime.flyte import show_links
 from tasks.runtime.tracking import Tracking, end_parent
 
 H = TypeVar("H", bound=Handle)
@@ -156,8 +156,7 @@ class Production:
             end_parent(self.run.tracking_uri, self.run.tracking_run, {}, {"failed": self.name}, failed=True, store=self.run.store)
         if not failed:
             assert self.manifest is not None
-            if self.tracking.link:
-                show("links", links(self.manifest, self.store.uri(self.folder), self.tracking.link))
+            show_links(links(self.manifest, self.store.uri(self.folder), self.tracking.link))
             how = "cached" if self.was_cached else clock(time.monotonic() - self.begun)
             print(f"✓ {self.name}@{self.version[:8]}  {headline(self.manifest.counts)}  [{how}]", flush=True)
 

@@ -2,9 +2,12 @@
 
 import re
 
+import pytest
+
 from tasks.panels.curation import curation
 from tasks.panels.page import below, deck, page
 from tasks.panels.scores import scores
+from tasks.panels.style import DARK, LIGHT, colour_rules
 from tasks.panels.tokens import tokens
 from tasks.panels.training import training
 from tests.panels import made_up
@@ -66,3 +69,26 @@ def test_a_deck_carries_its_style_and_touches_nothing_around_it_but_flytes_frame
     framed = ("#flyte-frame-", "body:has(#flyte-frame-container)", ":root:has(#flyte-frame-container)")
     assert selectors and all(selector.startswith((".reynard", "@media", *framed)) for selector in selectors), selectors
     assert below("<p>more</p>").count("<style>") == 0 and "<p>more</p>" in below("<p>more</p>")
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_lines_and_words_stand_out_from_the_paper(theme):
+    """WCAG 2.2: 3 to 1 for what a chart is read by (1.4.11), 4.5 to 1 for text (1.4.3)."""
+    paper = luminance(theme["paper"])
+
+    def contrast(name: str) -> float:
+        return (max(paper, luminance(theme[name])) + 0.05) / (min(paper, luminance(theme[name])) + 0.05)
+
+    rules = colour_rules()
+    drawn = set(re.findall(r"\.s\d\{stroke:var\(--(\w+)\)", rules))
+    written = set(re.findall(r"\.t\d\{fill:var\(--(\w+)\)", rules))
+    assert len(drawn) == len(written) == 7
+    assert {name: round(contrast(name), 1) for name in drawn if contrast(name) < 3} == {}
+    assert {name: round(contrast(name), 1) for name in {*written, "ink", "soft", "link", "good", "bad"} if contrast(name) < 4.5} == {}
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour such as #1f5fae."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
