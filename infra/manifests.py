@@ -1,5 +1,6 @@
 """A chart to its manifests, by Helm's own library, and manifests to what is wrong with them, by Kubernetes' schemas."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import yaml
 
 JSON = dict[str, Any]
 VERSIONS = ("1.36", "1.37")  # of Kubernetes: the two newest
+SEPARATOR = re.compile(r"(?:^|\s*\n)---\s*")  # Helm's (pkg/releaseutil): text may follow at once, as in cert-manager's chart
 OWN_GROUPS = (".k8s.io", "apps", "batch", "policy", "autoscaling")  # API groups that Kubernetes itself has schemas of
 
 
@@ -16,7 +18,8 @@ def rendered(chart: Path, values: JSON, name: str, namespace: str) -> list[JSON]
 
     with Chart.load(chart) as loaded:
         texts = loaded.render(values=values, name=name, namespace=namespace)
-    return [manifest for file, text in texts.items() if not file.endswith(".txt") for manifest in yaml.safe_load_all(text) if manifest]
+    documents = [part for file, text in texts.items() if not file.endswith(".txt") for part in SEPARATOR.split(text)]
+    return [manifest for manifest in map(yaml.safe_load, documents) if manifest]
 
 
 def is_builtin(manifest: JSON) -> bool:

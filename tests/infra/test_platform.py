@@ -104,6 +104,18 @@ def test_a_misspelt_field_of_a_manifest_is_found():
     assert len(faults([bad])) == 2, "one for each version"
 
 
+def test_documents_of_a_chart_part_where_helm_parts_them(tmp_path):
+    pytest.importorskip("helm_python")
+    from infra.manifests import rendered
+
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "Chart.yaml").write_text("apiVersion: v2\nname: two\nversion: 0.0.1\n")
+    (tmp_path / "templates/two.yaml").write_text(
+        "---# as cert-manager's chart writes it\nkind: A\n\n---# no YAML, says YAML\nkind: B\n---\n# nothing\n"
+    )
+    assert rendered(tmp_path, {}, "name", "space") == [{"kind": "A"}, {"kind": "B"}]
+
+
 def test_helm_finds_nothing_wrong_with_our_charts():
     helm = pytest.importorskip("helm_python")
     for chart in sorted(INFRA.rglob("Chart.yaml")):
@@ -165,6 +177,14 @@ def test_our_values_fit_the_charts_of_others(name: str, chart: Chart):
     made = rendered(folder, values_of(chart, own), chart.name, chart.namespace)
     text = yaml.safe_dump_all(made)
     assert len(made) > 5 and "foobar" not in text
+    levels = {one["metadata"]["name"]: one["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] for one in namespaces(own)}
+    for owner, spec in pods(made) if levels.get(chart.namespace) == "restricted" else []:
+        for container in spec["containers"] + spec.get("initContainers", []):
+            held = spec.get("securityContext", {}) | container["securityContext"]
+            assert held["runAsNonRoot"] and held["seccompProfile"]["type"] == "RuntimeDefault", (
+                f"{owner} would not start in {chart.namespace}"
+            )
+            assert held["allowPrivilegeEscalation"] is False and held["capabilities"]["drop"] == ["ALL"], owner
     for rule in [rule for one in of_kind(made, "ClusterRole") for rule in one.get("rules") or [] if chart.chart == "flyte-core"]:
         assert "secrets" not in rule["resources"] and "*" not in rule["resources"], "Flyte reads Secrets of its own namespace alone"
 
