@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,24 +70,11 @@ def run_again(folder: Path, released: "Model", into: str) -> str:
     variables = {"REYNARD_RUNS": str(target.parent), "REYNARD_STORE": str(target / "store")}
     variables |= {"REYNARD_WORKERS": str(workers)} if workers else {}
     variables |= {"REYNARD_APPROVE": "yes"}  # of a model that somebody released before: nothing leaves this machine
-    with latest_kept(target.parent):
-        done = subprocess.run([*command, "--name", target.name], env=os.environ | variables)
+    variables |= {"REYNARD_LATEST": "no"}  # a run that only checks another is not what people want to chat with
+    done = subprocess.run([*command, "--name", target.name], env=os.environ | variables)
     if done.returncode:
         raise OSError(f"the run ended with status {done.returncode}: its output above says why")
     return variables["REYNARD_STORE"]
-
-
-@contextmanager
-def latest_kept(runs: Path) -> Iterator[None]:
-    """Leave `runs/latest` as it is: a run that only checks another is not what people want to chat with."""
-    link = runs / "latest"
-    before = os.readlink(link) if link.is_symlink() else None
-    try:
-        yield
-    finally:
-        if before is not None:
-            link.unlink(missing_ok=True)
-            link.symlink_to(before, target_is_directory=True)
 
 
 def show(rows: list["Row"]) -> None:

@@ -61,7 +61,8 @@ def _opened(recipe: Recipe, name: str, store: str, check: Callable[[Recipe, str,
         )
     check(recipe, profile, root)
     folder.mkdir(parents=True, exist_ok=True)
-    link_latest(runs, name)
+    if os.environ.get("REYNARD_LATEST") != "no":
+        link_latest(runs, name)
     tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"
     artifacts = None if os.environ.get("MLFLOW_TRACKING_URI") else (folder / "mlartifacts").as_uri()
     tags = {"recipe": recipe.name, "store": root, "profile": profile, "run": name}

@@ -43,7 +43,10 @@ def sections_of(recipe: Recipe) -> list[JSON]:
 
 
 def checkpoints_of(recipe: Recipe, store: Store, say: Callable[[str], None]) -> list[Owing]:
-    """Return the published checkpoints of a recipe and the ends of its stages, in order of training; says which are left out."""
+    """Return the published checkpoints of a recipe and the ends of its stages, in order of training; says which are left out.
+
+    What was trained again to the same digest, by other code for example, is one checkpoint.
+    """
     stages, found = sections_of(recipe), []
     for manifest in [*sealed(store, KIND), *sealed(store, "checkpoint")]:
         if stage_of(manifest) not in stages:
@@ -57,7 +60,8 @@ def checkpoints_of(recipe: Recipe, store: Store, say: Callable[[str], None]) -> 
             tokens = next(one for one in every if one.kind == "tokens")
             is_base = manifest.kind != KIND and stage_of(manifest) == stages[-1]
             found.append(Owing(handle_of(store, manifest, Checkpoint), handle_of(store, tokens, Tokens), is_base))
-    return sorted(found, key=lambda one: (one.checkpoint.steps, one.checkpoint.name, one.checkpoint.version))
+    distinct = {(one.checkpoint.name, one.checkpoint.digest): one for one in found}
+    return sorted(distinct.values(), key=lambda one: (one.checkpoint.steps, one.checkpoint.name, one.checkpoint.version))
 
 
 def stage_of(manifest: Manifest) -> JSON:

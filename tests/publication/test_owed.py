@@ -185,6 +185,8 @@ def test_code_that_changed_since_hides_no_checkpoint(run, store, recipe, monkeyp
 
     monkeypatch.setattr(production, "code_digest", lambda package: "another version of it")
     assert found(recipe, store) == ALL
+    seal_chain(run, recipe)  # trained again, to the same digests: the same checkpoints
+    assert len(sealed(store, "published")) == 6 and found(recipe, store) == ALL
 
 
 def test_a_checkpoint_whose_tokens_were_removed_is_named_and_left_out(run, store, recipe):
