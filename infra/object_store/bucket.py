@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 STORE = "store"  # REYNARD_STORE is s3://BUCKET/store
+EXCHANGE = "flyte"  # where Flyte leaves the inputs of a task, and the task's pod its outputs, errors and deck
 READ, WRITE, DELETE = ["s3:GetObject"], ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"], ["s3:DeleteObject"]
 JSON = dict[str, Any]
 
@@ -27,14 +28,23 @@ def access() -> dict[str, dict[str, list[str]]]:
     return yaml.safe_load((HERE / "access.yaml").read_text())
 
 
-def policy(bucket: str, rights: dict[str, list[str]]) -> JSON:
-    """Return the IAM policy document that allows exactly these rights; MinIO and other servers read the same form."""
+def stages() -> list[str]:
+    """Return the stages, each of which has a service account of its name."""
+    return yaml.safe_load((HERE.parent / "stages/values.yaml").read_text())["stages"]
+
+
+def policy(bucket: str, rights: dict[str, list[str]], is_stage: bool) -> JSON:
+    """Return the IAM policy document that allows exactly these rights; MinIO and other servers read the same form.
+
+    The pods of a stage exchange inputs and outputs with Flyte besides.
+    """
     own, root = rights.get("bucket", []), f"arn:aws:s3:::{bucket}"
-    seen = [*own] if own else [STORE]
+    seen = [*(own or [STORE]), *([EXCHANGE] if is_stage else [])]
     statements = [  # listing has no condition on prefixes: with one, S3 answers 403 and not 404 for an object that is not there
         {"Sid": "List", "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [root]},
         _allowed("Read", READ, root, seen),
     ]
+    statements += [_allowed("Exchange", WRITE, root, [EXCHANGE])] if is_stage else []
     if own:
         statements += [_allowed("Write", WRITE + DELETE, root, own)]
     if written := rights.get("write"):
@@ -102,7 +112,7 @@ def write_policies(platform: Platform, folder: Path) -> list[Path]:
     files = []
     for identity, rights in access().items():
         file = folder / f"{identity}.json"
-        file.write_text(json.dumps(policy(platform.bucket, rights), indent=2) + "\n")
+        file.write_text(json.dumps(policy(platform.bucket, rights, identity in stages()), indent=2) + "\n")
         files.append(file)
     return files
 

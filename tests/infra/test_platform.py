@@ -217,6 +217,14 @@ def test_a_stage_may_write_what_its_code_makes(stage: str):
     assert kinds_made(stage) <= set(access()[stage].get("write", [])), "say in infra/object_store/access.yaml what it makes"
 
 
+def test_the_drill_may_write_where_it_works(tmp_path, monkeypatch):
+    from recipes.load import load_recipe
+    from tasks.drill.drill import Drill
+
+    monkeypatch.setenv("REYNARD_STORE", "s3://b/store")
+    assert Drill(load_recipe(ROOT / "recipes/tiny.yaml"), tmp_path).store.root == f"s3://b/{access()['drill']['bucket'][0]}"
+
+
 def test_no_other_identity_than_the_listed_ones_has_rights_and_all_stages_have_an_account():
     accounts = set(yaml.safe_load((INFRA / "stages/values.yaml").read_text())["stages"])
     assert set(access()) == accounts | {"watcher", "flyte", "mlflow"}
@@ -231,13 +239,14 @@ def test_nobody_but_release_and_its_own_stage_makes_a_release_and_nobody_removes
 
 
 def test_a_policy_allows_a_stage_its_own_keys_alone():
-    document = policy("b", access()["training"])
+    document = policy("b", access()["training"], is_stage=True)
     allowed = {statement["Sid"]: statement["Resource"] for statement in document["Statement"]}
     below = "arn:aws:s3:::b/store/"
-    assert allowed["Read"] == [below + "*"]
+    assert allowed["Read"] == [below + "*", "arn:aws:s3:::b/flyte/*"] and allowed["Exchange"] == ["arn:aws:s3:::b/flyte/*"]
     assert allowed["Write"] == [below + kind + "/*" for kind in ("checkpoint", "published", "tracking", "working")]
     assert allowed["Delete"] == [below + "tracking/*", below + "working/*"]
     assert "s3:*" not in json.dumps(document)
+    assert "flyte" not in json.dumps(policy("b", access()["watcher"], is_stage=False))
 
 
 def pod(account: str, container: dict, place: str = "containers", **others: object) -> dict:
