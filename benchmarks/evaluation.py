@@ -22,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.machine import machine_facts  # noqa: E402
+from benchmarks.machine import machine_facts, peak_bytes  # noqa: E402
 
 Row = dict[str, Any]
 SUITE = [  # task, shots: both reports' kinds of prompts; MMLU by four of its subjects
@@ -84,7 +84,7 @@ def child(asked: Row) -> Row:
         answers = [list(answer[0]) for samples in results["samples"].values() for item in samples for answer in item["resps"]]
         scores = {key: value for key, value in results["results"][task].items() if isinstance(value, float) and "stderr" not in key}
         rows.append({"task": task, "shots": shots, "cpu_seconds": cpu_seconds() - begun, "scores": scores, "answers": answers})
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    peak = peak_bytes() / 1e6
     return {"cpu_seconds": cpu_seconds() - cpu, "wall_seconds": time.perf_counter() - wall, "peak_megabytes": peak, "tasks": rows}
 
 

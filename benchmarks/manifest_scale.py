@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import pickle
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ import xxhash
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.machine import machine_facts  # noqa: E402
+from benchmarks.machine import machine_facts, peak_bytes  # noqa: E402
 from recipes.load import load_recipe  # noqa: E402
 from recipes.schema import Stage  # noqa: E402
 from tasks.artifacts.documents import write_lines  # noqa: E402
@@ -87,7 +86,7 @@ def read(root: str, seed: int, answer) -> None:
     from tasks.training.supply import open_batches
 
     stage, chance = second_stage(), random.Random(seed)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_bytes()
     begun = time.perf_counter()
     manifest = read_manifest(Store(root), "tokens/big")
     batches = open_batches(Reader(Store(root), manifest), stage, seed, True)
@@ -113,7 +112,7 @@ def read(root: str, seed: int, answer) -> None:
     row |= {
         "seek_seconds": max(seeks), "load_seconds": float(np.median(loads)), "load_seconds_most": max(loads),
         "trace_seconds": time.perf_counter() - begun, "visits": visits,
-        "reader_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000, "before_megabytes": before / 1000,
+        "reader_megabytes": peak_bytes() / 1e6, "before_megabytes": before / 1e6,
     }  # fmt: skip
     answer.put(row)
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import orjson
 
+from benchmarks.machine import peak_bytes
+
 BATCH_DOCUMENTS = 2_000
 
 
@@ -69,7 +71,7 @@ def cpu_seconds() -> float:
 
 def peak_megabytes() -> float:
     """Return this process's largest resident memory."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return peak_bytes() / 1e6
 
 
 def main(contender: str, task_file: str) -> None:

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.machine import peak_bytes
+
 Spec = dict[str, Any]
 KINDS = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 SYMBOLS = 4096
@@ -83,8 +85,7 @@ def peak_megabytes(device: str) -> float:
     """Return the most memory that tensors took on a GPU, or this process on a CPU."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024 / 1e6
+    return peak_bytes() / 1e6
 
 
 def measure(contestant: Contestant, spec: Spec) -> dict[str, Any]:

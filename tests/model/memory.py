@@ -1,6 +1,5 @@
 """The most memory that a computation takes: of tensors at any size, without computing them, and of a process."""
 
-import resource
 import sys
 import time
 import weakref
@@ -12,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from benchmarks.machine import peak_bytes
 from tasks.model.loss import summed_loss
 
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -62,9 +62,9 @@ def main(name: str, tokens: int, vocabulary: int, hidden: int, chunk_bytes: int)
     states = torch.randn(tokens, hidden, requires_grad=True)
     weight = torch.randn(vocabulary, hidden).mul_(0.05).requires_grad_()
     targets = torch.randint(0, vocabulary, (tokens,))
-    before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, begun = peak_bytes(), time.perf_counter()
     (plain(states, weight, targets) if name == "plain" else summed_loss(states, weight, targets, chunk_bytes)).backward()
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e6
+    grown = (peak_bytes() - before) / 1e6
     print(grown, time.perf_counter() - begun)
 
 
