@@ -27,10 +27,9 @@ class Evaluated(NamedTuple):
 
 def evaluate_both(run, recipe, tokens, base, chat):
     """Wire the evaluation of both checkpoints; return their scores."""
-    return (
-        evaluate_model(run=run, section=recipe.evaluation, which="base", tokens=tokens, checkpoint=base),
-        evaluate_model(run=run, section=recipe.evaluation, which="chat", tokens=tokens, checkpoint=chat),
-    )
+    base_scores = evaluate_model(run=run, section=recipe.evaluation, which="base", tokens=tokens, checkpoint=base)
+    chat_scores = evaluate_model(run=run, section=recipe.evaluation, which="chat", tokens=tokens, checkpoint=chat)
+    return base_scores.with_overrides(node_name="evaluate-base"), chat_scores.with_overrides(node_name="evaluate-chat")
 
 
 def score_without_overlap(run, recipe, chat, base_scores, chat_scores):

@@ -17,14 +17,14 @@ def train_curriculum(run, recipe, tokens):
 
     (Sections are read from the recipe anew for each task: Flyte resolves such a reference once, in place.)
     """
-    first = train_stage(run=run, seed=recipe.seed, model=recipe.model, pretraining=recipe.pretraining, number=1, tokens=tokens)
-    second = train_stage(
-        run=run, seed=recipe.seed, model=recipe.model, pretraining=recipe.pretraining, number=2, tokens=tokens, parent=first
-    )
-    third = train_stage(
-        run=run, seed=recipe.seed, model=recipe.model, pretraining=recipe.pretraining, number=3, tokens=tokens, parent=second
-    )
-    return first, second, third
+    trained = []
+    for number in (1, 2, 3):
+        parent = {"parent": trained[-1]} if trained else {}
+        stage = train_stage(
+            run=run, seed=recipe.seed, model=recipe.model, pretraining=recipe.pretraining, number=number, tokens=tokens, **parent
+        )
+        trained.append(stage.with_overrides(node_name=f"train-stage-{number}"))
+    return tuple(trained)
 
 
 @workflow

@@ -40,7 +40,8 @@ def deliver_approved(run: RunRef, section: Release, release: ReleasedRef) -> Rel
 def release_one(run, recipe, which, checkpoint, scores):
     """Wire the release of one model: proved and judged, approved by a person where the recipe asks for it, delivered."""
     release = release_model(run=run, recipe=recipe, which=which, checkpoint=checkpoint, scores=scores)
-    waits = waits_for_approval(run=run, section=recipe.release, release=release)
+    release.with_overrides(node_name=f"release-{which}")
+    waits = waits_for_approval(run=run, section=recipe.release, release=release).with_overrides(node_name=f"ask-{which}")
     return (
         conditional(f"approval-{which}")
         .if_(waits.is_true())
