@@ -23,7 +23,7 @@ def drill_panel(undisturbed: Sequence[float], draws: Sequence[Row], losses: Sequ
     equal = sum(row["equal"] for row in draws)
     lead = f"{equal} of {len(draws)} draws ended as the undisturbed run did: same losses, same tokens, same weights, bit for bit."
     most = max(range(len(draws)), key=lambda number: len(draws[number]["kills"]))
-    return panel("Draws", lead, curves(undisturbed, draws[most], losses[most]), draw_table(draws))
+    return panel("Drill", lead, curves(undisturbed, draws[most], losses[most]), draw_table(draws))
 
 
 def curves(undisturbed: Sequence[float], draw: Row, losses: Sequence[float]) -> str:

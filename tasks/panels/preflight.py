@@ -19,10 +19,15 @@ def started(recipe: Recipe, run: dict[str, Any], refused_for: list[str], pinned:
     address = f"{run['tracking_uri'].rstrip('/')}/#/runs/{run['tracking_run']}"
     rows: list[list[Cell]] = [["profile", run["profile"]], ["artifacts", Markup(f"<code>{escaped(run['store'])}</code>")]]
     rows.append(["MLflow", Markup(link("run in MLflow", address)) if tracked else run["tracking_uri"]])
-    warnings = "".join(f'<p><span class="bad">its release will be refused</span> {escaped(reason)}</p>' for reason in refused_for)
     return panel(
-        f"Run {run['name']}", lead, warnings, table("Where it goes", ["what", "where"], rows), trained(recipe), read(recipe, pinned)
+        f"Run {run['name']}", lead, table("Where it goes", ["what", "where"], rows), trained(recipe), read(recipe, pinned), refused(refused_for)
     )  # fmt: skip
+
+
+def refused(reasons: list[str]) -> str:
+    """List why the release of such a run would be refused, which is known before anything is spent."""
+    mark = Markup('<span class="bad">✗ refused</span>')
+    return table("Its release will be refused", ["result", "why"], [[mark, reason] for reason in reasons]) if reasons else ""
 
 
 def trained(recipe: Recipe) -> str:

@@ -2,7 +2,8 @@
 
 from tasks.artifacts.manifest import Manifest
 from tasks.panels.formats import amount, compact, count
-from tasks.panels.markup import panel, table
+from tasks.panels.links import link
+from tasks.panels.markup import Markup, panel, table
 
 
 def publication(manifest: Manifest) -> str:
@@ -11,7 +12,8 @@ def publication(manifest: Manifest) -> str:
     rows = []
     for one in manifest.details["published"]:
         place = f"{'datasets/' if one['kind'] == 'dataset' else ''}{one['address']}"
-        rows.append([place, one["revision"], str(commits.get(f"{one['address']}@{one['revision']}", ""))[:12]])
+        shown = Markup(link(place, f"{home}/{place}/tree/{one['revision']}"))
+        rows.append([shown, one["revision"], str(commits.get(f"{one['address']}@{one['revision']}", ""))[:12]])
     held = f"{amount(manifest.counts['files'], 'file')}, {compact(manifest.counts['bytes'])}B"
     said = f"{amount(manifest.counts['revisions'], 'revision')} with {held}, on {home}."
     note = f"{count(len(rows))} names that never change what they mean: tags of releases, branches of checkpoints."
