@@ -29,7 +29,11 @@ def confirm(
     for one in readings:
         typer.echo(
             f"{'✓' if one.agrees else '✗'} {one.prompt!r:.70}: tokens {'agree' if one.tokens_agree else 'differ'}, "
-            f"{one.agreed} of {one.compared} answer tokens agree"
+            + (
+                f"{one.agreed} of {one.compared} answer tokens agree"
+                if one.compared
+                else "undecided from the first token on: none is compared"
+            )
         )
     if not all(one.agrees for one in readings):
         typer.secho(f"{reader} reads {folder} differently: do not publish before it is known why", fg="red", err=True)

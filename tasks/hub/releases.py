@@ -42,7 +42,11 @@ def released_revision(store: Store, manifest: Manifest, folder: Path | None) -> 
 
 
 def release_section(section: dict[str, Any]) -> Release:
-    """Return the fields of a recipe's release among others."""
+    """Return the fields of a recipe's release among others; BadInput if a release of another version of this project lacks some."""
+    if lacking := [name for name in Release.model_fields if name not in section]:
+        raise BadInput(
+            f"the release does not say {', '.join(lacking)}, since another version of this project made it: release the model again"
+        )
     return Release.model_validate({name: section[name] for name in Release.model_fields})
 
 

@@ -10,7 +10,7 @@ from huggingface_hub import DatasetCard, ModelCard
 from recipes.errors import BadInput
 from tasks.artifacts.manifest import FileEntry, content_digest, sealed
 from tasks.hub.contents import Item, Revision
-from tasks.hub.releases import checkpoint_revisions, folder_revision, released_manifests, revision_name, run_revisions
+from tasks.hub.releases import checkpoint_revisions, folder_revision, release_section, released_manifests, revision_name, run_revisions
 from tests.hub.small_run import SECRET_TEXT, SmallRun
 
 
@@ -67,6 +67,12 @@ def test_a_promised_end_of_a_stage_without_an_export_is_refused(tmp_path):
     small.store.delete(f"export/{export.version}")
     with pytest.raises(BadInput, match=r"Reynard-tiny promises its checkpoints stage1-step6-tokens1K, which are not exported yet"):
         revisions(small)
+
+
+def test_a_release_that_lacks_a_field_is_to_be_made_again(small):
+    section = {name: value for name, value in small.manifest("base").identity["section"].items() if name != "publish_checkpoints"}
+    with pytest.raises(BadInput, match="does not say publish_checkpoints, since another version of this project made it"):
+        release_section(section)
 
 
 def test_a_signature_that_was_added_to_the_folder_comes_along_as_a_record(small):
