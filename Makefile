@@ -7,7 +7,7 @@ PLATFORM ?= infra/platforms/development.yaml
 TEST_PROCESSES ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test test-fast lint services stop-services deploy-platform install install-test clean
+.PHONY: run test test-fast lint services stop-services deploy deploy-platform install install-test clean
 
 run: .venv/.installed  ## raw documents to a released chat model, on this machine
 	$(BIN)/reynard run $(RECIPE)
@@ -32,6 +32,9 @@ stop-services:
 
 deploy-platform: .venv/.installed-test  ## Flyte, KubeRay, Kueue, MLflow, monitoring into the cluster at hand; DRY_RUN=1 renders and checks, and touches nothing
 	$(BIN)/python -m infra.platform $(PLATFORM) $(if $(DRY_RUN),--dry-run)
+
+deploy: .venv/.installed-test  ## this commit: tests, images, registration, a smoke run, launch plans; DRY_RUN=1 prints and checks it all, SKIP="tests smoke" leaves out
+	$(BIN)/python -m infra.deploy $(PLATFORM) $(if $(DRY_RUN),--dry-run) $(addprefix --skip=,$(SKIP))
 
 install: .venv/.installed
 install-test: .venv/.installed-test

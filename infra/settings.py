@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from recipes.errors import BadInput
+from tasks.runtime.cluster import find_profile
 
 PLACEHOLDER = re.compile(r"\$\{(\w*)\}")
 Host = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
@@ -46,6 +47,8 @@ class Platform(Settings):
     pod_security: Literal["baseline", "privileged"]
     sign_in: str
     sign_in_client: str
+    profile: str
+    registry: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.:-]*(/[a-z0-9._-]+)+$")]
     image: str
     mlflow_image: str
     mlflow_uri: Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+$")]
@@ -75,6 +78,12 @@ class Platform(Settings):
                 raise ValueError(f"mlflow_uri is {self.mlflow_uri}: passwords would cross the network in the clear; say https://")
             if self.database_sslmode == "disable":
                 raise ValueError("database_sslmode is `disable`: passwords would cross the network in the clear; say verify-full")
+        profile, gpus = find_profile(self.profile), sum(pool.gpu for pool in self.pools)
+        if self.profile == "local" or profile.workers * profile.gpus_per_worker > gpus:
+            raise ValueError(
+                f"profile is {self.profile}, whose training asks for {profile.workers * profile.gpus_per_worker} GPUs in pods at once, and the "
+                f"pools hold {gpus}: it would wait forever; take another of tasks/runtime/cluster.py, or `smoke`, which needs none"
+            )
         if self.pools[0].name != "cpu":
             raise ValueError(
                 f"the first pool is {self.pools[0].name}: it must be `cpu`, where single pods and the heads of Ray clusters run"

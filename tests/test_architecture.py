@@ -57,6 +57,7 @@ def test_stages_never_import_each_other_but_for_the_four_that_ask_others():
 
 def test_flyte_is_known_to_workflows_task_files_handles_and_the_task_frame_alone():
     allowed = {"tasks/artifacts/handles.py", "tasks/runtime/flyte.py", "tasks/runtime/placement.py"}
+    allowed |= {"infra/packaging.py", "infra/registration.py"}  # what `make deploy` tells Flyte
     for path, name in zip(FILES, NAMES, strict=True):
         if "flytekit" in path.read_text() and not name.startswith("workflows/") and path.name != "task.py":
             assert name in allowed, name

@@ -48,6 +48,7 @@ PROFILES = {
     "local": _local,
     "h100x8": lambda: Profile("h100x8", 8, 12, 1, zero_stage=1, micro_batch_tokens=16384, cpu_workers=96, **H100),
     "h100x64": lambda: Profile("h100x64", 64, 12, 1, zero_stage=1, micro_batch_tokens=16384, cpu_workers=768, **H100),  # 8 machines of 8
+    "smoke": lambda: Profile("smoke", 2, 2, 0, zero_stage=1, micro_batch_tokens=4096, cpu_workers=4),  # a cluster's smoke run: no GPU
 }
 
 

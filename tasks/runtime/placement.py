@@ -2,11 +2,12 @@
 
 On one machine (profile `local`) nothing of this exists and tasks are plain functions. On a cluster, data work and evaluation get a Ray
 cluster that grows and shrinks, training gets all of its pods or none (Kueue admits a workload whole), and everything else one pod. The
-task itself, which only submits to Ray, never holds a GPU.
+task itself, which only submits to Ray, never holds a GPU. The profile `smoke` is the same shapes small and without GPUs, so that a smoke
+run never waits behind a training run that holds them all.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from flytekit import PodTemplate
     from flytekitplugins.ray import RayJobConfig
 
+CUDA_IMAGE = "{{.image.cuda}}"  # Flyte's placeholder for the image of that name; every other stage runs in the default one, without CUDA
 RETRIES = 2  # of a task as a whole; what a retry finds in the store it does not make again
 SECONDS_KEPT = 60  # of a finished Ray cluster: a job's logs are collected, and its GPUs go back
 IDLE_SECONDS = 120  # of a worker, until the autoscaler takes it away
@@ -67,6 +69,7 @@ MACHINE = {
     "shared_gigabytes": 256,
 }  # H100 x 8, less what the system keeps; Ray sees 12 cores a GPU
 DATA = Pods(32, 128, least=1, most=24, shared_gigabytes=32)
+SMALL = Pods(2, 6)  # three of them (a head, two workers) fit beside a platform on one machine of 8 cores and 32 GiB
 
 
 def placements(machines: int) -> dict[str, Placement]:
@@ -85,7 +88,7 @@ def placements(machines: int) -> dict[str, Placement]:
     return data | trained | scored | small | proving
 
 
-MACHINES = {"h100x8": 1, "h100x64": 8}
+MACHINES = {"h100x8": 1, "h100x64": 8, "smoke": 1}
 
 
 def placement_of(stage: str) -> Placement | None:
@@ -95,7 +98,14 @@ def placement_of(stage: str) -> Placement | None:
         return None
     if profile not in MACHINES:
         raise BadInput(f"cluster profile {profile!r} has no pods: set REYNARD_PROFILE to one of local, {', '.join(MACHINES)}")
-    return placements(MACHINES[profile])[stage]
+    place = placements(MACHINES[profile])[stage]
+    return shrunk(place) if profile == "smoke" else place
+
+
+def shrunk(place: Placement) -> Placement:
+    """Return a placement of the same shape (one pod, a gang, a cluster that scales) on small pods of pool `cpu`."""
+    workers = replace(SMALL, least=1 if place.scales else 2, most=2) if place.workers else None
+    return replace(place, queue="cpu", pod=SMALL, workers=workers, hours=2, spot=False, priority="smoke")
 
 
 def task_options(stage: str, light: bool = False) -> dict[str, Any]:
@@ -111,8 +121,10 @@ def task_options(stage: str, light: bool = False) -> dict[str, Any]:
     }  # fmt: skip
     labels = {"reynard.dev/stage": stage}
     if place.workers is None:
-        return options | {"labels": labels, "pod_template": pod_template(place, LIGHT if light else place.pod, "primary")}
+        pod = LIGHT if light and LIGHT.cpus < place.pod.cpus else place.pod
+        return options | {"labels": labels, "pod_template": pod_template(place, pod, "primary")}
     labels |= {"kueue.x-k8s.io/queue-name": place.queue, "kueue.x-k8s.io/priority-class": place.priority}
+    options |= {"container_image": CUDA_IMAGE} if place.workers.gpus else {}
     elastic = {"annotations": {ELASTIC: "true"}} if place.scales else {}
     return (
         options | elastic | {"labels": labels, "task_config": ray_cluster(place, place.workers), "requests": Resources(cpu="1", mem="2Gi")}

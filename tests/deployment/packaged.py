@@ -12,14 +12,16 @@ from flyteidl.core.tasks_pb2 import TaskTemplate
 from google.protobuf.json_format import MessageToDict
 
 ROOT = Path(__file__).resolve().parents[2]
-IMAGE = "registry.example.com/reynard/cuda:0123abc"
+IMAGE = "registry.example.com/reynard/cpu:0123abc"
+CUDA_IMAGE = "registry.example.com/reynard/cuda:0123abc"
 JSON = dict[str, Any]
 
 
 def package(profile: str, folder: Path, **variables: str) -> dict[str, TaskTemplate]:
     """Run `pyflyte package` for a cluster profile; return the task templates by stage and function."""
     done = subprocess.run(
-        [str(Path(sys.executable).with_name("pyflyte")), "--pkgs", "workflows", "package", "--image", IMAGE, "--output", str(folder / "all.tgz")],
+        [str(Path(sys.executable).with_name("pyflyte")), "--pkgs", "workflows", "package", "--image", IMAGE, "--image", f"cuda={CUDA_IMAGE}",
+         "--output", str(folder / "all.tgz")],
         cwd=ROOT, capture_output=True, text=True, env=os.environ | {"REYNARD_PROFILE": profile, "PYTHONPATH": str(ROOT)} | variables,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 
 from tasks.runtime.code import code_digest
 from tasks.runtime.placement import fabric, placement_of, placements
-from tests.deployment.packaged import IMAGE, ROOT, package, rendered_rayjob
+from tests.deployment.packaged import CUDA_IMAGE, IMAGE, ROOT, package, rendered_rayjob
 
 CRD = ROOT.parent / "shared/data/kuberay/rayjobs-crd.yaml.gz"
 RAY = {  # stage: (queue, GPUs of all its pods at most, whether it scales)
@@ -109,12 +109,11 @@ def test_every_ray_job_is_valid_for_kuberays_schema_with_nothing_unknown_in_it(p
 
 
 @pytest.mark.slow
-def test_the_image_that_is_given_is_the_one_that_runs(packaged):
-    for template in packaged.values():
-        for spec in pod_specs(template).values() if template.type == "ray" else []:
-            assert spec["containers"][0]["image"] == IMAGE
-        if template.type != "ray":
-            assert pod_specs(template)["primary"]["containers"][0]["image"] == IMAGE
+def test_what_trains_or_scores_runs_in_the_image_with_cuda_and_everything_else_in_the_other(packaged):
+    for name, template in packaged.items():
+        image = CUDA_IMAGE if RAY.get(stage_of(name), ("", 0, False))[1] else IMAGE
+        for spec in pod_specs(template).values():
+            assert spec["containers"][0]["image"] == image, name
 
 
 def strict(schema: Any) -> Any:
@@ -145,10 +144,11 @@ def test_one_machine_has_no_pods_and_an_unknown_profile_or_fabric_is_said(monkey
 def test_pods_have_what_their_profiles_workers_ask_ray_for(monkeypatch):
     from tasks.runtime.cluster import find_profile
 
-    for profile in ("h100x8", "h100x64"):
+    for profile in ("h100x8", "h100x64", "smoke"):
         monkeypatch.setenv("REYNARD_PROFILE", profile)
         asked, gang = find_profile(profile), placement_of("training").workers
         assert gang.gpus * gang.most == asked.workers * asked.gpus_per_worker
         assert gang.cpus * gang.most == asked.workers * asked.cpus_per_worker
         data = placement_of("curation").workers
+        assert (placement_of("training").queue, placement_of("curation").scales) == ("cpu" if profile == "smoke" else "h100", True)
         assert data.cpus * data.most >= asked.cpu_workers
