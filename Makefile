@@ -1,13 +1,14 @@
 # Two commands do everything: `make run` (raw documents to a released chat model) and `make test` (all tests, real services).
 PYTHON ?= python3.11
 BIN := .venv/bin
+AUDIT := .venv-audit/bin
 RECIPE ?= recipes/tiny.yaml
 SERVICES ?= .services
 PLATFORM ?= infra/platforms/development.yaml
 TEST_PROCESSES ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test test-fast lint services stop-services deploy deploy-platform install install-test clean
+.PHONY: run test test-fast lint services stop-services deploy deploy-platform audit install install-test clean
 
 run: .venv/.installed  ## raw documents to a released chat model, on this machine
 	$(BIN)/reynard run $(RECIPE)
@@ -36,6 +37,10 @@ deploy-platform: .venv/.installed-test  ## Flyte, KubeRay, Kueue, MLflow, monito
 deploy: .venv/.installed-test  ## this commit: tests, images, registration, a smoke run, launch plans; DRY_RUN=1 prints and checks it all, SKIP="tests smoke" leaves out
 	$(BIN)/python -m infra.deploy $(PLATFORM) $(if $(DRY_RUN),--dry-run) $(addprefix --skip=,$(SKIP))
 
+audit: .venv/.installed-test .venv-audit/.installed  ## policies of manifests and images (checkov), known vulnerabilities of all locked packages (pip-audit; asks the index)
+	PATH="$(abspath $(AUDIT)):$$PATH" $(BIN)/python -m pytest -q -m slow tests/infra/test_platform.py -k checkov
+	$(AUDIT)/pip-audit --requirement containers/cuda.lock --requirement containers/tiny.lock --require-hashes --disable-pip --strict
+
 install: .venv/.installed
 install-test: .venv/.installed-test
 
@@ -51,5 +56,10 @@ install-test: .venv/.installed-test
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $@
 
+.venv-audit/.installed: Makefile  # apart: checkov's pinned packages do not fit beside ours
+	$(PYTHON) -m venv .venv-audit
+	$(AUDIT)/pip install --quiet checkov==3.3.30 pip-audit==2.10.1
+	touch $@
+
 clean:
-	rm -rf .venv runs .services
+	rm -rf .venv .venv-audit runs .services
