@@ -17,7 +17,7 @@ from workflows.sft import finetune_base
 
 
 @workflow
-def publish(recipe: Recipe, name: RunName = "", store: StoreRoot = "", private_repositories: Private = False) -> Told:
+def publish(recipe: Recipe, name: RunName = "", store: StoreRoot = "", private: Private = False) -> Told:
     """Release a recipe's models, export the checkpoints on the way to them, and publish all; what is finished, or published, already is left as it is."""
     run, raw, raw_chats = start_run(recipe=recipe, name=name, store=store)
     _, tokens = curate_and_tokenize(run, recipe, raw)
@@ -25,7 +25,7 @@ def publish(recipe: Recipe, name: RunName = "", store: StoreRoot = "", private_r
     chat = finetune_base(run, recipe, raw_chats, base)
     base_release, chat_release = release_both(run, recipe, base, chat, *evaluate_both(run, recipe, tokens, base, chat))
     settled = settle_checkpoints(run=run, recipe=recipe)  # looks into the store: what the base model went through has to be there
-    published = publish_models(run=run, base=base_release, chat=chat_release, private=private_repositories)
+    published = publish_models(run=run, base=base_release, chat=chat_release, private=private)
     base >> settled
     settled >> published
     return published
