@@ -68,10 +68,7 @@ def uncommitted() -> str:
 def prepare(platform: Platform) -> Deployment:
     """Package the commit for a platform; BadInput with what is wrong."""
     commit = git("rev-parse", "HEAD")
-    project, domain = platform.namespace.rsplit("-", 1)
-    all_packages = packages(
-        project, domain, commit, platform.profile, *(f"{platform.registry}/{name}:{commit}" for name in ("cpu", "cuda"))
-    )
+    all_packages = packages(platform, commit)
     deployment = Deployment(platform, commit, all_packages, packaged(all_packages))
     wrong = [fault for package, part in zip(all_packages, deployment.entities, strict=True) for fault in faults(package, part)]
     if wrong:

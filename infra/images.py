@@ -26,13 +26,15 @@ def is_cpu(image: str) -> bool:
 
 
 def find_engine(wanted: Iterable[str]) -> str:
-    """Return the first engine that is installed, of those that build images; BadInput if none is, or what puts these in place is not."""
+    """Return the first engine that works here; BadInput if none does, or if what it needs beside it to put images in place is missing."""
     if any(is_local(image) for image in wanted) and shutil.which("kind") is None:
         raise BadInput("kind is not installed: an image whose registry begins with localhost/ is loaded into the machine of a kind cluster")
     for name in ENGINES:
-        if shutil.which(name):
+        if shutil.which(name) and not subprocess.run([name, "info"], capture_output=True).returncode:
+            if name != "docker" and shutil.which("skopeo") is None:
+                raise BadInput(f"{name} cannot tell what a registry holds: install skopeo beside it")
             return name
-    raise BadInput(f"no engine to build images is installed: install one of {', '.join(ENGINES)}")
+    raise BadInput(f"no engine to build images works here: install and start one of {', '.join(ENGINES)}")
 
 
 def build_command(engine: str, image: str) -> Command:
@@ -53,7 +55,7 @@ def look_command(engine: str, image: str) -> Command:
     """Return the call that succeeds if an image is there already: on this machine if there is no registry, else in the registry."""
     if is_local(image):
         return [engine, "image", "inspect", image]
-    return [engine, "manifest", "inspect", image if engine == "docker" else f"docker://{image}"]
+    return ["docker", "manifest", "inspect", image] if engine == "docker" else ["skopeo", "inspect", "--raw", f"docker://{image}"]
 
 
 def put_in_place(engine: str, image: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
+from infra.settings import Platform
 from recipes.load import load_recipe
 from tasks.runtime.cluster import find_profile
 
@@ -30,12 +31,13 @@ NIGHTLY = "17 2 * * *"  # UTC; assumption: few people wait for anything then, an
 
 @dataclass(frozen=True)
 class Package:
-    """What is registered together: one profile under one version, and the images its tasks run in. Not `whole`: the pipeline alone."""
+    """What is registered together: one profile under one version, its fabric, and the images its tasks run in. Not `whole`: the pipeline alone."""
 
     project: str
     domain: str
     version: str
     profile: str
+    fabric: str
     cpu_image: str
     cuda_image: str
     whole: bool = True
@@ -55,14 +57,16 @@ class Entity:
         return self.identifier.name
 
 
-def packages(project: str, domain: str, version: str, profile: str, cpu_image: str, cuda_image: str) -> list[Package]:
+def packages(platform: Platform, version: str) -> list[Package]:
     """Return what a deployment registers, the platform's profile under the version last: what is registered last, the console offers first.
 
     Before it comes the pipeline under `smoke`, unless that is the platform's profile.
     """
-    of_platform = Package(project, domain, version, profile, cpu_image, cuda_image)
+    project, domain = platform.namespace.rsplit("-", 1)
+    cpu, cuda = (f"{platform.registry}/{name}:{version}" for name in ("cpu", "cuda"))
+    of_platform = Package(project, domain, version, platform.profile, platform.fabric, cpu, cuda)
     beside = replace(of_platform, version=f"{version}-{SMOKE}", profile=SMOKE, whole=False)
-    return [of_platform] if profile == SMOKE else [beside, of_platform]
+    return [of_platform] if platform.profile == SMOKE else [beside, of_platform]
 
 
 def deals(recipe: "Recipe", profile: str) -> bool:
@@ -86,7 +90,7 @@ def packaged(all_packages: list[Package]) -> list[list[Entity]]:
 
 def _entities(package: Package, recipes: list["Recipe"]) -> list[tuple[str, bytes, bytes]]:
     """Import the workflows under a profile; return kind, identifier and spec of all that they declare, and of the launch plans."""
-    os.environ["REYNARD_PROFILE"] = package.profile
+    os.environ |= {"REYNARD_PROFILE": package.profile, "REYNARD_FABRIC": package.fabric}
     from flytekit.configuration import ImageConfig, SerializationSettings
     from flytekit.core.context_manager import FlyteEntities
     from flytekit.models.admin.workflow import WorkflowSpec

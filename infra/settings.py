@@ -48,6 +48,7 @@ class Platform(Settings):
     sign_in: str
     sign_in_client: str
     profile: str
+    fabric: Literal["", "efa", "infiniband"]
     registry: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.:-]*(/[a-z0-9._-]+)+$")]
     image: str
     mlflow_image: str
@@ -83,6 +84,10 @@ class Platform(Settings):
             raise ValueError(
                 f"profile is {self.profile}, whose training asks for {profile.workers * profile.gpus_per_worker} GPUs in pods at once, and the "
                 f"pools hold {gpus}: it would wait forever; take another of tasks/runtime/cluster.py, or `smoke`, which needs none"
+            )
+        if self.fabric and self.pod_security != "privileged":
+            raise ValueError(
+                f"fabric is {self.fabric}, which pins memory, and pod_security {self.pod_security} forbids that: say `privileged`"
             )
         if self.pools[0].name != "cpu":
             raise ValueError(

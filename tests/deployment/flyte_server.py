@@ -226,7 +226,15 @@ class FlyteServer(admin_pb2_grpc.AdminServiceServicer, dataproxy_pb2_grpc.DataPr
         )
 
     def SetSignal(self, request, context):
-        self.kept["signal"][request.id.execution_id.name, request.id.signal_id] = request.value
+        """Take a person's answer to a gate, if the workflow of the execution has it."""
+        execution = request.id.execution_id
+        spec, _ = self.kept["execution"][execution.project, execution.domain, execution.name]
+        closure = self.kept["workflow"][key_of(self.kept["launch plan"][key_of(spec.launch_plan)].workflow_id)]
+        parts = [closure.primary.template, *(part.template for part in closure.sub_workflows)]
+        gates = {node.gate_node.approve.signal_id for part in parts for node in nodes_of(part.nodes) if node.HasField("gate_node")}
+        if request.id.signal_id not in gates:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no signal {request.id.signal_id}: the workflow waits for {gates}")
+        self.kept["signal"][execution.name, request.id.signal_id] = request.value.scalar.primitive.boolean
         return signal_pb2.SignalSetResponse()
 
     def GetVersion(self, request, context):

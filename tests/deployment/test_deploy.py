@@ -21,7 +21,7 @@ from google.protobuf.json_format import MessageToJson
 from infra.images import build_command, look_command, push_command
 from infra.packaging import Entity, deals, packages, recipes_of
 from infra.registration import activate, connect, register, run_smoke
-from infra.settings import read_platform
+from infra.settings import Platform, read_platform
 from recipes.errors import BadInput
 from recipes.load import load_recipe
 from tests.deployment.flyte_server import FlyteServer
@@ -128,13 +128,13 @@ def test_a_deployment_registers_all_runs_the_smoke_and_a_second_changes_nothing(
         largest = max(len(MessageToJson(one, indent=None)) for one in server.kept["workflow"].values())
         assert largest < 1_200_000, "an execution is one object of Kubernetes, whose store takes 1.5 MiB"
         calls = checkout.log.read_text().splitlines()
-        assert [line.split()[0] for line in calls] == ["manifest", "build", "push", "manifest", "build", "push"]
-        assert f"--build-arg LOCK=cuda --build-arg REVISION={commit} --tag registry.example.com/reynard/cuda:{commit} ." in calls[4]
+        assert [line.split()[0] for line in calls] == ["info", "manifest", "build", "push", "manifest", "build", "push"]
+        assert f"--build-arg LOCK=cuda --build-arg REVISION={commit} --tag registry.example.com/reynard/cuda:{commit} ." in calls[5]
 
         before, again = server.made.copy(), checkout.deploy(server, "production")
         assert again.returncode == 0, again.stdout + again.stderr
         assert server.made == before and f"{commit} was deployed already: nothing changed" in again.stdout
-        assert [line.split()[0] for line in checkout.log.read_text().splitlines()[6:]] == ["manifest", "manifest"]
+        assert [line.split()[0] for line in checkout.log.read_text().splitlines()[7:]] == ["info", "manifest", "manifest"]
 
         begun = checkout.call(server, "-m", "infra.launch", "infra/platforms/production.yaml", "pipeline-fox1")
         assert begun.returncode == 0, begun.stdout + begun.stderr
@@ -142,6 +142,9 @@ def test_a_deployment_registers_all_runs_the_smoke_and_a_second_changes_nothing(
         assert begun.stdout.strip().endswith(f"/console/projects/reynard/domains/production/executions/{name}")
         assert (spec.launch_plan.name, spec.launch_plan.version) == ("pipeline-fox1", commit) and not spec.overwrite_cache
         assert msgpack.unpackb(inputs.literals["recipe"].scalar.binary.value)["name"] == "fox1"
+        approve = "import sys, flytekit.remote as r, flytekit.configuration as c; r.FlyteRemote(c.Config.auto()).approve(*sys.argv[1:])"
+        asked = checkout.call(server, "-c", approve, "approve-release", name, "reynard", "production")
+        assert asked.returncode == 0 and server.kept["signal"] == {(name, "approve-release"): True}, asked.stderr
 
 
 @pytest.mark.slow
@@ -169,6 +172,10 @@ def test_a_dry_run_shows_all_and_touches_nothing_and_a_tree_that_is_no_commit_is
     (checkout.root / "notes.txt").unlink()
 
 
+def platform(name: str) -> Platform:
+    return read_platform(ROOT / f"infra/platforms/{name}.yaml")
+
+
 def small_entities(retries: int = 2) -> list[Entity]:
     """Return a task, a workflow of it and the smoke launch plan of that, version `abc`, as flyteidl's messages."""
     task, workflow, plan = (
@@ -191,7 +198,7 @@ def client_of(monkeypatch, tmp_path):
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("FLYTE_PLATFORM_URL", server.endpoint)
         monkeypatch.setenv("FLYTE_PLATFORM_INSECURE", "true")
-        return connect(read_platform(ROOT / "infra/platforms/development.yaml"))
+        return connect(platform("development"))
 
     return connected
 
@@ -244,11 +251,11 @@ def test_a_recipe_gets_its_launch_plan_where_workers_share_its_batches_equally()
     tiny, fox1 = (load_recipe(ROOT / f"recipes/{name}.yaml") for name in ("tiny", "fox1"))
     assert deals(tiny, "smoke") and not deals(tiny, "h100x8")  # batches of 1024 / 128 = 8, 2048 / 512 = 4 and 4 units
     assert deals(fox1, "h100x64")  # 1024, 512 and 512 units
-    beside, of_platform = packages("reynard", "production", "abc", "h100x64", "r/cpu:abc", "r/cuda:abc")
+    beside, of_platform = packages(platform("production"), "abc")
     assert (beside.version, beside.profile) == ("abc-smoke", "smoke")
     names = [sorted(recipe.name for recipe in recipes_of(one, [beside, of_platform])) for one in (of_platform, beside)]
     assert names == [["fox1", "moxin7b"], ["tiny"]]
-    assert [one.version for one in packages("reynard", "development", "abc", "smoke", "r/cpu:abc", "r/cuda:abc")] == ["abc"]
+    assert [one.version for one in packages(platform("development"), "abc")] == ["abc"]
 
 
 @pytest.mark.parametrize(
@@ -258,6 +265,7 @@ def test_a_recipe_gets_its_launch_plan_where_workers_share_its_batches_equally()
         ({"pools": [{"name": "cpu", "cpu": 8, "memory": "24Gi"}]}, "profile is h100x64, whose training asks for 64 GPUs in pods at once, and the pools hold 0"),
         ({"profile": "local"}, "profile is local"),
         ({"registry": "registry.example.com"}, "registry"),
+        ({"fabric": "efa"}, "fabric is efa, which pins memory, and pod_security baseline forbids that"),
     ],
 )  # fmt: skip
 def test_a_platform_that_cannot_hold_its_profile_or_images_is_refused(tmp_path, change, said):
@@ -276,7 +284,7 @@ def test_images_are_built_from_the_lock_and_commit_that_their_names_say(monkeypa
     )
     assert "TORCH_INDEX" not in " ".join(build_command("podman", image.replace("cpu", "cuda")))
     assert push_command("buildah", image) == ["buildah", "push", image]
-    assert look_command("podman", image) == ["podman", "manifest", "inspect", f"docker://{image}"]
+    assert look_command("podman", image) == ["skopeo", "inspect", "--raw", f"docker://{image}"]
     assert push_command("docker", "localhost/reynard/cpu:abc") == [
         "kind",
         "load",
