@@ -42,7 +42,7 @@ def component_table(assessed: Assessment) -> str:
         need = {1: "I", 2: "II", 3: "III"}[part.component.number] + ("" if part.component.required else ", optional")
         cells = [part.component.name, need, MARKS[part.standing]]
         if part.shown:
-            digest = f"`{part.shown.digest[:12]}`" if part.shown.digest else "this release's"
+            digest = f"`{part.shown.digest[:12]}`" if part.shown.digest else "in SHA256SUMS"
             cells += [
                 part.shown.artifact,
                 digest,

@@ -120,7 +120,7 @@ def test_files_to_come_count_without_a_digest(tmp_path):
     folder = lay_out(tmp_path)
     (folder / "README.md").unlink()
     found = assess(SECTION, "chat", lineage(), folder, CODE, to_come=["README.md"])
-    assert found.openness_class == "I" and "| Model card | III | ✓ | README.md | this release's |" in component_table(found)
+    assert found.openness_class == "I" and "| Model card | III | ✓ | README.md | in SHA256SUMS |" in component_table(found)
 
 
 def test_weights_under_a_closed_licence_are_no_open_model(tmp_path):
