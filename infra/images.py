@@ -25,16 +25,22 @@ def is_cpu(image: str) -> bool:
     return image.rpartition("/")[2].startswith("cpu:")
 
 
+def working_engine() -> str:
+    """Return the first engine that works here; BadInput if none does."""
+    for name in ENGINES:
+        if shutil.which(name) and not subprocess.run([name, "info"], capture_output=True).returncode:
+            return name
+    raise BadInput(f"no engine to build images works here: install and start one of {', '.join(ENGINES)}")
+
+
 def find_engine(wanted: Iterable[str]) -> str:
     """Return the first engine that works here; BadInput if none does, or if what it needs beside it to put images in place is missing."""
     if any(is_local(image) for image in wanted) and shutil.which("kind") is None:
         raise BadInput("kind is not installed: an image whose registry begins with localhost/ is loaded into the machine of a kind cluster")
-    for name in ENGINES:
-        if shutil.which(name) and not subprocess.run([name, "info"], capture_output=True).returncode:
-            if name != "docker" and shutil.which("skopeo") is None:
-                raise BadInput(f"{name} cannot tell what a registry holds: install skopeo beside it")
-            return name
-    raise BadInput(f"no engine to build images works here: install and start one of {', '.join(ENGINES)}")
+    name = working_engine()
+    if name != "docker" and shutil.which("skopeo") is None:
+        raise BadInput(f"{name} cannot tell what a registry holds: install skopeo beside it")
+    return name
 
 
 def build_command(engine: str, image: str) -> Command:
@@ -54,7 +60,7 @@ def push_command(engine: str, image: str) -> Command:
 def look_command(engine: str, image: str) -> Command:
     """Return the call that succeeds if an image is there already: on this machine if there is no registry, else in the registry."""
     if is_local(image):
-        return [engine, "image", "inspect", image]
+        return ["buildah", "inspect", "--type", "image", image] if engine == "buildah" else [engine, "image", "inspect", image]
     return ["docker", "manifest", "inspect", image] if engine == "docker" else ["skopeo", "inspect", "--raw", f"docker://{image}"]
 
 

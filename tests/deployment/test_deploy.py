@@ -18,7 +18,7 @@ from flyteidl.core.tasks_pb2 import Resources, TaskTemplate
 from flyteidl.core.workflow_pb2 import Node, TaskNode, WorkflowTemplate
 from google.protobuf.json_format import MessageToJson
 
-from infra.images import build_command, look_command, push_command
+from infra.images import build_command, find_engine, look_command, push_command
 from infra.packaging import Entity, deals, packages, recipes_of
 from infra.registration import activate, connect, register, run_smoke
 from infra.settings import Platform, read_platform
@@ -293,3 +293,17 @@ def test_images_are_built_from_the_lock_and_commit_that_their_names_say(monkeypa
         "--name",
         "reynard",
     ]
+
+
+def test_the_engine_is_one_that_works_with_what_it_needs_beside_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BadInput, match="no engine to build images works here"):
+        find_engine([])
+    for name, code in (("docker", 1), ("podman", 0)):  # a client without its daemon, and an engine without one
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    assert find_engine([]) == "podman"
+    with pytest.raises(BadInput, match="podman cannot tell what a registry holds: install skopeo"):
+        find_engine(["registry.example.com/reynard/cpu:abc"])
+    with pytest.raises(BadInput, match="kind is not installed"):
+        find_engine(["localhost/reynard/cpu:abc"])
