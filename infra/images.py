@@ -35,10 +35,11 @@ def working_engine() -> str:
 
 def find_engine(wanted: Iterable[str]) -> str:
     """Return the first engine that works here; BadInput if none does, or if what it needs beside it to put images in place is missing."""
-    if any(is_local(image) for image in wanted) and shutil.which("kind") is None:
+    local = [is_local(image) for image in wanted]
+    if any(local) and shutil.which("kind") is None:
         raise BadInput("kind is not installed: an image whose registry begins with localhost/ is loaded into the machine of a kind cluster")
     name = working_engine()
-    if name != "docker" and shutil.which("skopeo") is None:
+    if name != "docker" and not all(local) and shutil.which("skopeo") is None:
         raise BadInput(f"{name} cannot tell what a registry holds: install skopeo beside it")
     return name
 
