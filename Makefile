@@ -6,9 +6,11 @@ RECIPE ?= recipes/tiny.yaml
 SERVICES ?= .services
 PLATFORM ?= infra/platforms/development.yaml
 TEST_PROCESSES ?= 2
+REGISTRY ?= localhost/reynard
+IMAGES ?= cpu cuda
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test test-fast lint services stop-services deploy deploy-platform audit install install-test clean
+.PHONY: run test test-fast lint services stop-services deploy deploy-platform images test-images audit install install-test clean
 
 run: .venv/.installed  ## raw documents to a released chat model, on this machine
 	$(BIN)/reynard run $(RECIPE)
@@ -36,6 +38,13 @@ deploy-platform: .venv/.installed-test  ## Flyte, KubeRay, Kueue, MLflow, monito
 
 deploy: .venv/.installed-test  ## this commit: tests, images, registration, a smoke run, launch plans; DRY_RUN=1 prints and checks it all, SKIP="tests smoke" leaves out
 	$(BIN)/python -m infra.deploy $(PLATFORM) $(if $(DRY_RUN),--dry-run) $(addprefix --skip=,$(SKIP))
+
+images: .venv/.installed-test  ## this tree's images, by docker, podman or buildah: TORCH_INDEX=ADDRESS, IMAGES=cpu for one, BUILD_FLAGS for the engine
+	$(BIN)/python -m containers.build $(REGISTRY) $(IMAGES)
+
+test-images: IMAGES = cpu
+test-images: images  ## the CPU image without root, rights and network on a read-only disk: packages, KubeRay's probe, recipes/tiny.yaml
+	REYNARD_IMAGE="$$($(BIN)/python -m containers.build $(REGISTRY) cpu --name)" $(BIN)/python -m pytest -q -m slow tests/deployment/test_image.py
 
 audit: .venv/.installed-test .venv-audit/.installed  ## policies of manifests and images (checkov), known vulnerabilities of all locked packages (pip-audit; asks the index)
 	PATH="$(abspath $(AUDIT)):$$PATH" $(BIN)/python -m pytest -q -m slow tests/infra/test_platform.py -k checkov
