@@ -60,6 +60,10 @@ def show(found: JSON) -> None:
         )
     if not found["stages"]:
         typer.echo("  by no stage")
+    if found["published"]:
+        typer.echo("published: to be withdrawn, or replaced by a new version")
+        for line in dict.fromkeys(found["published"]):
+            typer.secho(f"  {printable(line)}", fg="red")
     typer.echo("models")
     for row in found["models"]:
         show_model(row)

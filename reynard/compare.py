@@ -26,13 +26,18 @@ def compare(
         from tasks.panels.page import page
 
         where = find_store(run, store)
-        found = set_beside(where.store, find_entries(where.store, models or []), table)
+        found = set_beside(where.store, find_entries(where.store, models or latest(where.versions)), table)
         if html:
             facts = [("table", table), ("store", where.store.root)]
             html.write_text(page("Our scores beside a report's", found["source"], facts, [comparison(found)]), encoding="utf-8")
         if as_json:
             as_json.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")
     show(found)
+
+
+def latest(versions: dict[str, str]) -> list[str]:
+    """Return the scores of a run by what its summary names; empty, which means all of the store, where it has none."""
+    return [f"{name}@{version.rpartition('@')[2]}" for name, version in sorted(versions.items()) if name.startswith("scores-")]
 
 
 def show(found: dict[str, Any]) -> None:

@@ -136,6 +136,8 @@ def agree(store: "Store | None", graph: "Graph", whole: bool, uri: str) -> None:
             raise BadInput("--check compares a store with MLflow, and none was found: give --run or --store")
         if not uri:
             raise BadInput("where MLflow is is not known: give --mlflow, or set MLFLOW_TRACKING_URI")
+        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+            raise BadInput(f"there is no MLflow database at {uri}: give --mlflow the address that the run was tracked at")
         from tasks.lineage.agreement import differences
         from tasks.runtime.outbox import Outbox
         from tasks.runtime.tracker import client

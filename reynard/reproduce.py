@@ -35,6 +35,8 @@ def reproduce(
 
         if not (model / LINEAGE).is_file() or not (model / RECIPE).is_file():
             raise BadInput(f"{model} has no {LINEAGE} and {RECIPE}: only a released folder can be made again")
+        if made and "://" not in made and not Path(made).is_dir():
+            raise BadInput(f"there is no store at {made}: give that of a run, such as runs/NAME/store")
         released = open_model(str(model), None)
         store = made or run_again(model, released, into)
         graph = store_graph(open_store(store))

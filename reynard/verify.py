@@ -29,20 +29,20 @@ def verify(
         from tasks.lineage.verify import ABSENT, run_checks
         from tasks.runtime.progress import Progress
 
-        title, checks, findings, artifacts = everything(model, run, store, raw)
+        title, checks, findings, artifacts, place = everything(model, run, store, raw)
         size = sum(bytes for bytes, _ in checks)
         with Progress(f"verify {title}", float(size), "B") as progress:
             findings += run_checks(checks, (lambda amount: None) if as_json else progress.advance)
     if as_json:
         typer.echo(orjson.dumps([one.__dict__ for one in findings], option=orjson.OPT_INDENT_2).decode())
     else:
-        show(title, artifacts, len(checks), size, findings)
+        show(title, artifacts, len(checks), size, findings, place)
     if any(one.kind != ABSENT for one in findings):
         raise typer.Exit(1)
 
 
-def everything(wanted: str, run: str, root: str, raw: bool) -> tuple[str, list["Check"], list["Finding"], int]:
-    """Return what a model is called, the checks of its files, what is wrong before any is read, and how many artifacts it came from.
+def everything(wanted: str, run: str, root: str, raw: bool) -> tuple[str, list["Check"], list["Finding"], int, str]:
+    """Return what a model is called, the checks of its files, what is wrong before any is read, how many artifacts it came from, and where they are.
 
     If manifests are so damaged that the model cannot be told among them, these are what is wrong.
     """
@@ -55,7 +55,7 @@ def everything(wanted: str, run: str, root: str, raw: bool) -> tuple[str, list["
     except BadInput:
         if not altered:
             raise
-        return wanted, [], [Finding(DAMAGED, place, "manifest.json", damaged) for place in altered], 0
+        return wanted, [], [Finding(DAMAGED, place, "manifest.json", damaged) for place in altered], 0, ""
     if model.store is None:
         manifests = model.graph.manifests
         findings = [Finding(DAMAGED, place, "manifest.json", damaged) for place in altered] + told_findings(manifests)
@@ -67,14 +67,17 @@ def everything(wanted: str, run: str, root: str, raw: bool) -> tuple[str, list["
     if model.folder is not None:
         more, extra = of_folder(model, manifests)
         checks, findings = [*more, *checks], [*findings, *extra]
-    return model.title, checks + (raw_checks(pinning) if raw else []), findings, len(manifests)
+    place = model.store.root if model.store is not None else ""
+    return model.title, checks + (raw_checks(pinning) if raw else []), findings, len(manifests), place
 
 
 def of_folder(model: "Model", manifests: dict[str, "Manifest"]) -> tuple[list["Check"], list["Finding"]]:
     """Return the checks of a released folder against its artifact, or without a store against its own checksums; BadInput if it has neither."""
     from tasks.artifacts.manifest import FileEntry
     from tasks.lineage.verify import check_sums, folder_checks
+    from tasks.openness.folder import RECORDS as OPENNESS_RECORDS
     from tasks.openness.signature import SIGNATURE  # `reynard sign --check` is for that
+    from tasks.release.contents import RECORDS
 
     assert model.folder is not None
     release = manifests.get(model.roots[0]) if model.store is not None else None
@@ -84,11 +87,11 @@ def of_folder(model: "Model", manifests: dict[str, "Manifest"]) -> tuple[list["C
         return folder_checks(model.folder, entries, (SIGNATURE,))
     if not (model.folder / "SHA256SUMS").is_file():
         raise BadInput(f"{model.folder} has no SHA256SUMS, and no store at hand released it: give its store (--store)")
-    return check_sums(model.folder, (SIGNATURE,))
+    return check_sums(model.folder, (*RECORDS, *OPENNESS_RECORDS), (SIGNATURE,))
 
 
-def show(title: str, artifacts: int, files: int, size: float, findings: list["Finding"]) -> None:
-    """Print what was found, by kind, and one line on all."""
+def show(title: str, artifacts: int, files: int, size: float, findings: list["Finding"], place: str) -> None:
+    """Print what was found, by kind, and one line on all, with the store that was read."""
     from tasks.lineage.verify import counted
     from tasks.panels.formats import compact
 
@@ -105,3 +108,4 @@ def show(title: str, artifacts: int, files: int, size: float, findings: list["Fi
     typer.secho(
         f"{head}: {title}, {artifacts:,} artifacts, {files:,} files, {compact(size)}B{absent}", fg="red" if bad else "green", bold=True
     )
+    typer.echo(f"  held against {printable(place)}" if place else "  held against what lies in the folder itself: no store is at hand")

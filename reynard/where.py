@@ -39,13 +39,17 @@ def find_store(run: str, root: str) -> Where:
     if run and root:
         raise BadInput(f"--run {run} and --store {root} both say where to look: give one of them")
     if root:
+        if "://" not in root and not Path(root).is_dir():
+            raise BadInput(f"there is no store at {root}: give that of a run, such as runs/NAME/store or s3://bucket/prefix")
         return Where(open_store(root), "", {}, False)
     folder = Path(os.environ.get("REYNARD_RUNS", "runs")) / (run or "latest")
     if not folder.is_dir():
         raise BadInput(f"there is no run at {folder}: run `make run` first, name one by --run, or give --store")
     summary = orjson.loads(file.read_bytes()) if (file := folder / "summary.json").is_file() else {}
     own = folder.resolve() / "store"
-    place = summary.get("locations", {}).get("store") or (str(own) if own.is_dir() else os.environ.get("REYNARD_STORE"))
+    told = summary.get("locations", {})
+    moved = told.get("run") not in (None, str(folder.resolve())) and own.is_dir()  # a copy has the store that lies in it
+    place = (told.get("store") if not moved else "") or (str(own) if own.is_dir() else os.environ.get("REYNARD_STORE"))
     if not place:
         raise BadInput(f"the run {folder} does not say where its store is: give --store")
     store = open_store(place)

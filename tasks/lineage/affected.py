@@ -243,6 +243,9 @@ def affected(graph: Graph, training: Training, target: Target) -> JSON:
                       for place in graph.made if why.get(place)],
         "stages": [{"checkpoint": label_of(graph.manifests[place]), "stage_tokens": tokens[place]} | one.__dict__ for place, one in seen.items()],
         "unknown": [{"checkpoint": label_of(graph.manifests[place]), "why": said} for place, said in unknown.items()],
+        "published": [f"{row['address']} ({row['kind']}) at {row['revision']}" for place in graph.made
+                      if why.get(place) and graph.manifests[place].kind == "publication"
+                      for row in sorted(graph.manifests[place].details.get("published") or [], key=lambda row: row["kind"])],
         "models": [model(graph, place, seen, unknown) for place in models_of(graph)],
     }  # fmt: skip
 

@@ -15,7 +15,7 @@ from tasks.artifacts.store import Store, sha256_bytes
 
 KINDS = (
     "raw", "documents", "tokens", "conversations", "checkpoint", "published", "export", "card", "scores", "contamination", "clean_scores",
-    "release",
+    "release", "publication",
 )  # fmt: skip
 ANSWERED = ("checkpoint", "published")  # what a card may have been answered for
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from tasks.artifacts.manifest import JSON, FileEntry, Manifest, content_digest, digest_of
 from tasks.artifacts.store import Store, sha256_bytes, sha256_file
 from tasks.lineage.graph import label_of, parents_of, place_of, recorded_parents
+from tasks.openness.checksums import SUMS, read_sums
 from tasks.sources.files import fingerprint, locate
 
 PIECE_BYTES = 1 << 22
@@ -190,13 +191,16 @@ def folder_checks(folder: Path, entries: list[FileEntry], allowed: tuple[str, ..
     return [(entry.bytes, lambda entry=entry: check(entry)) for entry in entries], extra
 
 
-def check_sums(folder: Path, allowed: tuple[str, ...] = ()) -> tuple[list[Check], list[Finding]]:
-    """Return the checks of a folder against its own SHA256SUMS, for when no store is at hand."""
-    listed = [line.split(maxsplit=1) for line in (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines() if line.strip()]
+def check_sums(folder: Path, records: tuple[str, ...] = (), allowed: tuple[str, ...] = ()) -> tuple[list[Check], list[Finding]]:
+    """Return the checks of a folder against its own SHA256SUMS, for when no store is at hand; BadInput if these cannot be read.
+
+    `records` differ between equal releases, and no sum is kept of them: that they could not be checked is said.
+    """
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-    names = [(digest, name.lstrip("*").removeprefix("./")) for digest, name in listed]
-    entries = [FileEntry(path=name, bytes=sizes.get(name, 0), sha256=digest) for digest, name in names]
-    return folder_checks(folder, entries, ("SHA256SUMS", *allowed))
+    entries = [FileEntry(path=name, bytes=sizes.get(name, 0), sha256=digest) for name, digest in read_sums(folder).items()]
+    checks, extra = folder_checks(folder, entries, (SUMS, *records, *allowed))
+    said = "is a record, of which SHA256SUMS keeps no sum: its store or a signature proves it"
+    return checks, extra + [Finding(ABSENT, str(folder), name, said) for name in records if name in sizes]
 
 
 def told_findings(manifests: dict[str, Manifest]) -> list[Finding]:

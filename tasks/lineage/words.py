@@ -21,6 +21,7 @@ def headline(one: Manifest) -> str:
         "contamination": lambda: f"{count(counts['items'])} items searched",
         "clean_scores": lambda: f"{count(counts['overlapping'])} of {count(counts['items'])} items overlap",
         "release": lambda: str(counts["repository"]),
+        "publication": lambda: f"{count(counts['revisions'])} revisions on the Hub",
     }.get(one.kind)
     try:
         return told() if told else ""

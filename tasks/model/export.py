@@ -41,7 +41,7 @@ def export(checkpoint: Path, folder: Path, chat_template: str | None) -> JSON:
         shutil.copyfile(file, folder / file.name)
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    if tokenizer["pre_tokenizer"] is None:  # no dummy prefix, which llama.cpp's converter takes for granted where nothing is said
+    if tokenizer.get("pre_tokenizer") is None:  # no dummy prefix, which llama.cpp's converter takes for granted where nothing is said
         settings["add_prefix_space"] = False
         (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
     numbers = {piece["content"]: piece["id"] for piece in tokenizer["added_tokens"]}

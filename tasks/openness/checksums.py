@@ -4,12 +4,15 @@ It lists the files of the release. What may differ between equal releases (recor
 code, a signature) lies beside it; a signature covers that as well.
 """
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 
+from recipes.errors import BadInput
 from tasks.artifacts.store import sha256_file
 
 SUMS = "SHA256SUMS"
+LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
 def write_sums(folder: Path, records: Collection[str]) -> None:
@@ -20,9 +23,13 @@ def write_sums(folder: Path, records: Collection[str]) -> None:
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """Return the sums of a folder by path."""
-    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    return {name: total for total, _, name in (line.partition("  ") for line in lines)}
+    """Return the sums of a folder by path; BadInput names the first line that is none."""
+    sums = {}
+    for number, line in enumerate((folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if not (told := LINE.fullmatch(line)):
+            raise BadInput(f"{folder / SUMS}, line {number}: {line[:60]!r} is no sum and path: it was cut or altered, fetch it again")
+        sums[told[2]] = told[1]
+    return sums
 
 
 def altered(folder: Path) -> list[str]:

@@ -61,8 +61,8 @@ By design the training sets of these benchmarks were trained on:
 {%- endfor %}
 {%- else -%}
 No benchmark's training set was trained on by design.
-{%- endif %} Items of benchmarks are searched for in everything that was trained on, by shared {{ ngram_words }}-grams; the run's report has the scores
-with and without those found.
+{%- endif %} Items of benchmarks are searched for in everything that was trained on, by shared {{ ngram_words }}-grams; the scores
+with and without those found are in the report of the run that made it, which is not part of this repository.
 {% if licences %}
 ## Licences
 {{ licences }}

@@ -118,7 +118,9 @@ def generations(facts: Facts, found: Loaded) -> tuple[bool, str]:
     """Greedy decoding of the fixed prompts says what this project's decoder says, up to the first tie between two tokens."""
     other = [one["text"] for one in found.prompts if one["output_ids"][: len(one["expected_output_ids"])] != one["expected_output_ids"]]
     compared = sum(len(one["expected_output_ids"]) for one in found.prompts)
-    return not other, f"another answer to {other[0][:60]!r}" if other else f"{compared} tokens after {len(found.prompts)} prompts"
+    said = f"another answer to {other[0][:60]!r}" if other else f"{compared} tokens after {len(found.prompts)} prompts"
+    nothing = bool(found.prompts) and not compared
+    return not other and not nothing, "no token compared: the model is undecided after every prompt" if nothing else said
 
 
 @rule("all weights are used", "loaded", EXPORT)

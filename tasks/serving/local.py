@@ -29,7 +29,7 @@ def serve(folder: Path, start_seconds: float = START_SECONDS) -> Iterator[Endpoi
     if not (folder / "config.json").is_file():
         raise BadInput(f"{folder} is no exported model: give a folder with config.json, such as runs/latest/release/chat")
     if importlib.util.find_spec("openai") is None:
-        raise BadInput("`transformers serve` needs the package openai: pip install 'reynard[serving]'")
+        raise BadInput("`transformers serve` needs the package openai: pip install -c constraints.txt -e '.[serving]'")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

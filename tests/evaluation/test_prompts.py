@@ -19,7 +19,7 @@ from tasks.artifacts.manifest import digest_of
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
-MIRROR = ROOT.parent / "shared" / "data" / "eval" / "hub_mirror"
+MIRROR = Path(os.environ.get("REYNARD_MIRROR") or ROOT.parent / "shared" / "data" / "eval" / "hub_mirror")
 LIMIT = 20  # items of each part: of MMLU, of each of its 57 subjects
 
 # lm_eval 0.4.13, the first 20 items of each set; MMLU: the digest of its 57 subjects' hashes

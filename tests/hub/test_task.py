@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.lineage.graph import store_graph
 from tests.hub.released import ROOT
 from tests.hub.server import serve
 from tests.hub.small_run import SmallRun
@@ -45,6 +46,7 @@ def test_the_receipt_says_what_lies_where_and_is_made_once(storage, tmp_path):
     assert b'"revision":"stage1-step2-tokens500"' in before and storage.commits() == 5
     assert publish_models(run=small.run, base=small.base, chat=small.chat, private=False) == told
     assert small.store.read(seal) == before and storage.commits() == 5
+    assert seal.removesuffix("/manifest.json") in store_graph(small.store).manifests  # what was published is part of the lineage
 
 
 @pytest.mark.slow

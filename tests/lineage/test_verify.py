@@ -157,6 +157,19 @@ def test_a_folder_alone_is_held_against_its_own_sums_and_its_manifests_against_e
         return ended.exit_code, orjson.loads(ended.stdout)
 
     assert alone() == (0, [])
+    (folder / "reynard/sbom.cdx.json").write_text("{}")  # a record: no sum is kept of it
+    (folder / "notes.txt").write_text("mine")
+    code, found = alone()
+    assert code == 1 and [(row["kind"], row["file"]) for row in found] == [
+        ("not sealed", "notes.txt"),
+        ("not at hand", "reynard/sbom.cdx.json"),
+    ]
+    (folder / "notes.txt").unlink()
+    assert alone()[0] == 0
+    with changed(folder / "SHA256SUMS", b"garbage"):
+        ended = CliRunner().invoke(app, ["verify", str(folder)])
+        assert ended.exit_code == 2 and "line 1: 'garbage' is no sum and path" in ended.stderr
+    (folder / "reynard/sbom.cdx.json").unlink()
     with changed(folder / "model.safetensors", b"weights of the chat modem"):
         code, found = alone()
         assert code == 1 and [row["file"] for row in found] == ["model.safetensors"]
@@ -165,6 +178,25 @@ def test_a_folder_alone_is_held_against_its_own_sums_and_its_manifests_against_e
     with changed(folder / "reynard/lineage.json", orjson.dumps(told)):
         code, found = alone()
         assert code == 1 and {row["file"] for row in found} == {"reynard/lineage.json", "manifest.json"}
+
+
+def test_a_run_that_was_copied_is_held_against_the_store_that_lies_in_it(small: SmallStore, tmp_path: Path, monkeypatch):
+    import shutil
+
+    run = tmp_path / "runs" / "copy"
+    shutil.copytree(small.root, run / "store")
+    shutil.copytree(small.folders["chat"], run / "release" / "chat")
+    told = {"run": "/elsewhere/runs/small", "store": str(small.root)}
+    (run / "summary.json").write_bytes(orjson.dumps({"locations": told, "versions": {}}))
+    monkeypatch.setenv("REYNARD_RUNS", str(tmp_path / "runs"))
+    good = CliRunner().invoke(app, ["verify", str(run / "release" / "chat"), "--no-raw"])
+    assert good.exit_code == 0 and f"held against {run / 'store'}" in good.stdout
+    victim = next(
+        path for path in sorted((run / "store" / "tokens").rglob("*")) if path.is_file() and path.name not in ("manifest.json", "_SUCCESS")
+    )
+    with changed(victim, b"other bytes"):
+        bad = CliRunner().invoke(app, ["verify", str(run / "release" / "chat"), "--no-raw"])
+        assert bad.exit_code == 1 and "damaged: tokens@" in bad.stdout
 
 
 @pytest.mark.parametrize(

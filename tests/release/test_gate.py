@@ -18,7 +18,9 @@ CASES = {
         {"precision": "bfloat16", "decoder_difference": 2e-4},
     ],
     "text gives the trainer's tokens": [{"prompts": [PROMPT | {"ids": [5]}]}, {"prompts": []}],
-    "greedy generations are equal": [{"prompts": [PROMPT | {"output_ids": [7, 9, 2]}]}, {"prompts": [PROMPT | {"output_ids": [7]}]}],
+    "greedy generations are equal": [
+        {"prompts": [PROMPT | {"expected_output_ids": []}]},  # nothing was compared
+       {"prompts": [PROMPT | {"output_ids": [7, 9, 2]}]}, {"prompts": [PROMPT | {"output_ids": [7]}]}],
     "all weights are used": [{"missing_weights": ["model.norm.weight"]}, {"unexpected_weights": ["x"]}],
     "parameter count as declared": [{"parameters": 999}],
     "one embedding row a token": [{"embedding_rows": 65}, {"tokenizer_size": 63}, {"config_vocabulary": 128}],
