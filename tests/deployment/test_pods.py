@@ -18,7 +18,7 @@ from tests.hub.server import serve
 from tests.hub.storage import Storage
 from tests.pipeline.micro import ROOT, micro_recipe
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 TOKEN = "hf_recognisableTokenOfTheTests2345"
 TABS = {  # of each task's deck
     "start_run": ["run", "links"], "open_run": ["run"], "curate_documents": ["curation", "links"], "tokenize_documents": ["tokens", "links"],
