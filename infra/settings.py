@@ -118,6 +118,8 @@ def read_platform(path: Path) -> Platform:
         return Platform.model_validate(yaml.safe_load(path.read_text()))
     except FileNotFoundError:
         raise BadInput(f"{path} does not exist: infra/platforms holds examples to copy") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInput(f"{path} cannot be read as YAML: {' '.join(str(error).split())[:200]}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "its values"

@@ -76,6 +76,13 @@ def test_an_unsafe_or_misspelt_platform_is_refused_with_the_value(tmp_path, chan
         read_platform(file)
 
 
+def test_a_platform_that_is_no_readable_yaml_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "broken.yaml").write_text("host: [")
+    for path in (tmp_path, tmp_path / "broken.yaml"):
+        with pytest.raises(BadInput, match="cannot be read as YAML"):
+            read_platform(path)
+
+
 def test_a_placeholder_without_a_setting_is_refused():
     with pytest.raises(BadInput, match=r"values.yaml: \$\{bukket\} is no setting"):
         filled("a: ${bukket}", platform("production"), "values.yaml")
@@ -185,6 +192,11 @@ def test_our_values_fit_the_charts_of_others(name: str, chart: Chart):
                 f"{owner} would not start in {chart.namespace}"
             )
             assert held["allowPrivilegeEscalation"] is False and held["capabilities"]["drop"] == ["ALL"], owner
+    if chart.chart.endswith("flyte-core"):  # its role may write below flyte/ alone
+        told = "\n".join(value for one in of_kind(made, "ConfigMap") for value in (one.get("data") or {}).values())
+        prefixes = re.findall(r"(?:storage|rawoutput|metadata)-prefix: *(?:s3://[^/]+/)?(\S+)", told)
+        assert len(prefixes) == 3 and all(prefix.startswith("flyte/") for prefix in prefixes), prefixes
+        assert re.search(r"metadataStoragePrefix:\s*- flyte\s*- admin", told)
     for rule in [rule for one in of_kind(made, "ClusterRole") for rule in one.get("rules") or [] if chart.chart == "flyte-core"]:
         assert "secrets" not in rule["resources"] and "*" not in rule["resources"], "Flyte reads Secrets of its own namespace alone"
 
