@@ -17,7 +17,7 @@ run: .venv/.installed  ## raw documents to a released chat model, on this machin
 
 test: .venv/.installed-test lint  ## everything, slow ring (real Ray, DeepSpeed, S3 and MLflow servers) included
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) -m "not slow"
-	$(BIN)/python -m pytest -q --durations=60 -m slow
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --durations=60 -m slow
 
 test-fast: .venv/.installed-test  ## the default ring
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) -m "not slow"
