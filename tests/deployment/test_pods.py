@@ -1,6 +1,7 @@
 """Every task but the drill through `pyflyte-execute`, as its pod runs it: handles cross processes on S3, every pod leaves outputs and a deck."""
 
 import importlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,11 @@ from tests.hub.server import serve
 from tests.hub.storage import Storage
 from tests.pipeline.micro import ROOT, micro_recipe
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(not os.environ.get("REYNARD_PODS"), reason="twenty pods, one after the other: make test-pods"),
+]
 TOKEN = "hf_recognisableTokenOfTheTests2345"
 TABS = {  # of each task's deck
     "start_run": ["run", "links"], "open_run": ["run"], "curate_documents": ["curation", "links"], "tokenize_documents": ["tokens", "links"],
