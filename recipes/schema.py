@@ -233,6 +233,11 @@ class Stage(Section):
         """The longest chunk of the mixture: the unit in which batches are composed."""
         return max(entry.chunk_tokens for entry in self.mixture)
 
+    @property
+    def batch_units(self) -> int:
+        """Units in a batch."""
+        return self.batch_tokens // self.unit_tokens
+
     @model_validator(mode="after")
     def _batches_are_whole(self) -> "Stage":
         if not self.mixture:
@@ -257,7 +262,7 @@ class Stage(Section):
         if self.batch_tokens % self.unit_tokens:
             raise ValueError(
                 f"stage {self.name!r}: batch_tokens {self.batch_tokens} is not a multiple of the longest chunk "
-                f"{self.unit_tokens}: use {self.batch_tokens // self.unit_tokens * self.unit_tokens or self.unit_tokens}"
+                f"{self.unit_tokens}: use {self.batch_units * self.unit_tokens or self.unit_tokens}"
             )
         if self.steps < 1:
             raise ValueError(f"stage {self.name!r}: tokens {self.tokens} is less than one batch of {self.batch_tokens}")

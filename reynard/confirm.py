@@ -27,14 +27,10 @@ def confirm(
         typer.secho(f"error: {error}", fg="red", err=True)
         raise typer.Exit(2) from None
     for one in readings:
-        typer.echo(
-            f"{'✓' if one.agrees else '✗'} {one.prompt!r:.70}: tokens {'agree' if one.tokens_agree else 'differ'}, "
-            + (
-                f"{one.agreed} of {one.compared} answer tokens agree"
-                if one.compared
-                else "undecided from the first token on: none is compared"
-            )
+        answer = (
+            f"{one.agreed} of {one.compared} answer tokens agree" if one.compared else "undecided from the first token on: none is compared"
         )
+        typer.echo(f"{'✓' if one.agrees else '✗'} {one.prompt!r:.70}: tokens {'agree' if one.tokens_agree else 'differ'}, {answer}")
     if not all(one.agrees for one in readings):
         typer.secho(f"{reader} reads {folder} differently: do not publish before it is known why", fg="red", err=True)
         raise typer.Exit(1)

@@ -38,10 +38,10 @@ def lineage(
         whole = check and not (model or source)  # MLflow is held against all that the store has
         shown = graph if whole else graph.forward(roots) if forward or source else graph.back(roots)
         if html:
-            from tasks.lineage.page import lineage_page
+            from tasks.lineage.page import lineage_page, lineage_panels
 
             subtitle = f"What was made from {title}." if forward or source else f"What {title} was made from."
-            page = lineage_page(f"Lineage of {title}", subtitle, shown, roots, where.root if where else "")
+            page = lineage_page(f"Lineage of {title}", subtitle, shown, where.root if where else "", lineage_panels(shown, roots))
             Path(html).write_text(page, encoding="utf-8")
     if as_json:
         typer.echo(orjson.dumps(plain(shown, roots), option=orjson.OPT_INDENT_2).decode())

@@ -11,7 +11,7 @@ import typer
 
 from recipes.errors import BadInput
 from reynard.run import ROOT
-from reynard.where import printable, refusing
+from reynard.where import find_store, printable, refusing
 
 if TYPE_CHECKING:
     from tasks.lineage.compare import Row
@@ -35,11 +35,9 @@ def reproduce(
 
         if not (model / LINEAGE).is_file() or not (model / RECIPE).is_file():
             raise BadInput(f"{model} has no {LINEAGE} and {RECIPE}: only a released folder can be made again")
-        if made and "://" not in made and not Path(made).is_dir():
-            raise BadInput(f"there is no store at {made}: give that of a run, such as runs/NAME/store")
+        earlier = find_store("", made).store if made else None
         released = open_model(str(model), None)
-        store = made or run_again(model, released, into)
-        graph = store_graph(open_store(store))
+        graph = store_graph(earlier or open_store(run_again(model, released, into)))
         rows = compare(released.graph, released.roots, graph) + compare_files(model, graph)
     if as_json:
         typer.echo(orjson.dumps([row.__dict__ for row in rows], option=orjson.OPT_INDENT_2).decode())

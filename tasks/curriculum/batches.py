@@ -56,7 +56,7 @@ class StageBatches:
     @property
     def units(self) -> int:
         """Units in a batch."""
-        return self.stage.batch_tokens // self.stage.unit_tokens
+        return self.stage.batch_units
 
     @property
     def unit_tokens(self) -> int:

@@ -26,17 +26,17 @@ tr:target{background:var(--tint)}
 </style>"""
 
 
-def lineage_page(title: str, subtitle: str, graph: Graph, roots: list[str], store: str) -> str:
-    """Write the page; `roots` are what was asked for, and drawn with a strong border."""
+def lineage_page(title: str, subtitle: str, graph: Graph, store: str, panels: list[str]) -> str:
+    """Write the page of a graph, with its panels as `lineage_panels` drew them."""
     raw = [one for one in graph.manifests.values() if one.kind == "raw"]
     facts = [("artifacts", str(len(graph.manifests))), ("raw files", f"{sum(one.counts.get('files', 0) for one in raw):,}")]
     facts += [("store", store)] if store else []
     facts += [("missing", ", ".join(sorted(graph.missing)))] if graph.missing else []
-    return page(title, subtitle, facts, lineage_panels(graph, roots))
+    return page(title, subtitle, facts, panels)
 
 
 def lineage_panels(graph: Graph, roots: list[str]) -> list[str]:
-    """Draw the graph, and list its sources and artifacts."""
+    """Draw the graph, and list its sources and artifacts; `roots` are what was asked for, and drawn with a strong border."""
     drawn = without_cards(graph)
     return [
         panel(

@@ -119,7 +119,7 @@ def micro_batch(recipe: Recipe, profile: Profile, asked_tokens: int) -> int | No
     largest = 0
     for stage in recipe.pretraining.stages:
         try:
-            units = micro_batch_units(stage.batch_tokens // stage.unit_tokens, profile.workers, asked_tokens // stage.unit_tokens)
+            units = micro_batch_units(stage.batch_units, profile.workers, asked_tokens // stage.unit_tokens)
         except ValueError:
             return None
         largest = max(largest, units * stage.unit_tokens)

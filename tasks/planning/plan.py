@@ -137,8 +137,10 @@ def dealing_warnings(recipe: Recipe, profile: Profile, micro_tokens: int) -> lis
     said = []
     if micro_batch(recipe, profile, micro_tokens) is None:
         for stage in recipe.pretraining.stages:
-            if (units := stage.batch_tokens // stage.unit_tokens) % profile.workers:
-                said.append(f"stage {stage.name!r}: a batch is {units:,} units, which {profile.workers} workers cannot share equally")
+            if stage.batch_units % profile.workers:
+                said.append(
+                    f"stage {stage.name!r}: a batch is {stage.batch_units:,} units, which {profile.workers} workers cannot share equally"
+                )
     if recipe.sft.batch_conversations < profile.workers:
         said.append(f"sft: a batch is {recipe.sft.batch_conversations} conversations, fewer than {profile.workers} workers: some have none")
     return said

@@ -53,7 +53,7 @@ def stage_plan(pretraining: Pretraining, number: int, supply: Supply) -> JSON:
 
 def mixture_tokens(stage: Stage) -> list[int]:
     """Return the tokens that a stage takes from each entry of its mixture: whole units, divided as in training."""
-    counts = units_per_source([entry.share for entry in stage.mixture], stage.steps * (stage.batch_tokens // stage.unit_tokens))
+    counts = units_per_source([entry.share for entry in stage.mixture], stage.steps * stage.batch_units)
     return [int(count) * stage.unit_tokens for count in counts]
 
 

@@ -23,7 +23,7 @@ def check_recipe(recipe: Recipe, profile_name: str, store_root: str) -> None:
     profile = find_profile(profile_name)
     for stage in recipe.pretraining.stages:
         _divides(
-            stage.batch_tokens // stage.unit_tokens,
+            stage.batch_units,
             profile.workers,
             f"stage {stage.name!r}: a batch of {stage.batch_tokens} tokens is",
             "batch_tokens",

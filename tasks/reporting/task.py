@@ -34,13 +34,14 @@ def summarize(
 
     parts = collect(run, documents, tokens, [*stages, chat], [base_scores, chat_scores], clean_scores, [base_release, chat_release])
     summary = parts.summary(run, recipe, time.time() - run.started)
-    panels, (graph, roots) = report_panels(parts), origins_of(run, parts.releases)
+    graph, roots = origins_of(run, parts.releases)
+    panels, origins = report_panels(parts), lineage_panels(graph, roots)
     show("report", "".join(panels))
-    show("lineage", "".join(lineage_panels(graph, roots)))
+    show("lineage", "".join(origins))
     said = f"What {base_release.label} and {chat_release.label} were made from."
     places = leave(run, {
         "report.html": make_report(recipe, parts, summary, panels).encode(),
-        "lineage.html": lineage_page(f"Lineage of {run.name}", said, graph, roots, run.store).encode(),
+        "lineage.html": lineage_page(f"Lineage of {run.name}", said, graph, run.store, origins).encode(),
         "summary.json": orjson.dumps(summary, option=orjson.OPT_INDENT_2),
     })  # fmt: skip
     metrics = {"wall_seconds": summary["wall_seconds"], "bits_per_byte": base_scores.bits_per_byte}
