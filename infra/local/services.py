@@ -73,6 +73,7 @@ def start_s3(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
             break
         except Exception as error:
             if time.monotonic() > deadline or process.poll() is not None:
+                stop(process)
                 raise RuntimeError(f"the S3 server did not start, see {folder / 'weed.log'}: {error}") from None
             time.sleep(0.3)
     return process, {
@@ -103,6 +104,7 @@ def start_mlflow(folder: Path, variables: dict[str, str] | None = None, port: in
         except (urllib.error.URLError, OSError):
             pass
         if time.monotonic() > deadline or process.poll() is not None:
+            stop(process)
             raise RuntimeError(f"the MLflow server did not start, see {folder / 'mlflow.log'}")
         time.sleep(0.3)
 

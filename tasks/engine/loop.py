@@ -4,7 +4,9 @@ Loss of a step = sum of target tokens' negative log-likelihood / number of targe
 number of ranks and micro-batches. All state that continues a run is found in the artifact store.
 """
 
+import faulthandler
 import resource
+import signal
 import time
 
 import orjson
@@ -35,6 +37,7 @@ def train_worker(config: dict) -> None:
 
     Ends without a finished checkpoint if it was told to stop, or goes back to a checkpoint: the driver reads `outcome.json` and knows.
     """
+    faulthandler.register(signal.SIGUSR1)  # `kill -USR1` of a silent worker: where it waits, in its log (docs/runbook.md)
     job, profile = config["job"], config["profile"]
     if not torch.cuda.is_available():
         torch.set_num_threads(profile.cpus_per_worker)

@@ -136,8 +136,13 @@ class Steps:
 
 
 def make_item(function: Function, root: str, folder: str, argument: Any) -> None:
-    """Make one item and seal it. A damaged input is made known; nothing half-written is ever sealed."""
+    """Make one item and seal it, unless it is sealed: a worker may have died after that, and before it was known.
+
+    A damaged input is made known; nothing half-written is ever sealed.
+    """
     store = open_store(root)
+    if read_done(store, folder) is not None:
+        return
     output = Output(store, folder)
     try:
         output.seal(function(store, argument, output))

@@ -221,8 +221,11 @@ def test_a_stage_may_begin_from_a_parent_with_fewer_layers(tmp_path: Path):
 LONG, WRONG = 14, 10  # the batch at index 10 is like no other
 
 
-def strange_batches(told_to_leave: str = "", at: int = -1):
-    """Batches of two tokens that the model learns at once, but for one of all others; a worker gets SIGTERM while it reads one of them."""
+def strange_batches(told: str = "", at: int = -1, number: int = signal.SIGTERM):
+    """Batches of two tokens that the model learns at once, but for one of all others; a worker gets a signal while it reads one of them.
+
+    The file `told` then holds its process id.
+    """
 
     class StrangeBatches:
         def __init__(self):
@@ -232,9 +235,10 @@ def strange_batches(told_to_leave: str = "", at: int = -1):
             return UNITS * TOKENS
 
         def load(self, step, units):
-            if step == at and not os.path.exists(told_to_leave):
-                open(told_to_leave, "w").close()
-                os.kill(os.getpid(), signal.SIGTERM)
+            if step == at and not os.path.exists(told):
+                with open(told, "w") as file:
+                    file.write(str(os.getpid()))
+                os.kill(os.getpid(), number)
             from tasks.model.decoder import Group
 
             chance = torch.Generator().manual_seed(step)
@@ -289,7 +293,11 @@ def test_a_spike_is_skipped_and_a_worker_that_is_told_to_leave_loses_no_step(tmp
 @pytest.mark.slow
 def test_a_spike_takes_training_back_to_the_newest_checkpoint_and_on_behind_its_batch(tmp_path: Path):
     rule = Anomalies(policy="roll_back", window_steps=8, threshold=2.0, most_skipped_steps=2)
-    weights, losses = train(tmp_path, 1, replace(job(tmp_path, "run", strange_batches()), anomalies=rule))
+    asked = tmp_path / "asked"
+    data = strange_batches(str(asked), at=2, number=signal.SIGUSR1)
+    weights, losses = train(tmp_path, 1, replace(job(tmp_path, "run", data), anomalies=rule))
+    log = max(Path("/tmp/ray").glob(f"session_*/logs/worker-*-{asked.read_text()}.err"), key=lambda path: path.stat().st_mtime)
+    assert "in load" in log.read_text(), "asked where it is, a worker says so in its log, and goes on"
     skipped = {row["step"]: row["skipped"] for row in merged_rows(Store(str(tmp_path)), "working/run") if "skipped" in row}
     assert skipped == {WRONG: "rolled back", WRONG + 1: "spike"} and len(losses) == LONG, "the newest checkpoint was behind step 9"
     assert_close(weights, without_updates({WRONG - 1, WRONG}, strange_batches()), 2e-5)

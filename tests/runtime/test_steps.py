@@ -12,7 +12,7 @@ from recipes.errors import BadInput
 from tasks.artifacts.slices import read_slice, write_slices
 from tasks.artifacts.store import Store
 from tasks.runtime.isolation import Watch, run_isolated
-from tasks.runtime.steps import Item, Output, Steps
+from tasks.runtime.steps import Item, Output, Steps, make_item
 
 
 def square(store: Store, number: int, output: Output) -> dict:
@@ -34,6 +34,12 @@ def test_results_come_in_order_and_are_made_once(tmp_path: Path):
     assert [done.path(store, "answer").read_text() for done in first] == ["9", "1", "4"]
     again = Steps(store, "working", 0)
     assert again.run("square", square, items(2, 3, 5), "code")[1] == first[0] and again.made == {"square": 1}
+
+
+def test_an_item_whose_worker_died_after_sealing_it_is_not_made_again(tmp_path: Path):
+    store = Store(str(tmp_path))
+    (done,) = Steps(store, "working", 0).run("square", square, items(3), "code")
+    make_item(square, store.root, done.folder, -1)  # as Ray calls it once more; it would have been refused
 
 
 def test_forgotten_items_are_gone_and_kept_ones_are_not(tmp_path: Path):
