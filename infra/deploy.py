@@ -6,15 +6,14 @@ python -m infra.deploy infra/platforms/production.yaml             # does it; --
 
 import argparse
 import shlex
-import shutil
-import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra import images, registration
-from infra.packaging import ROOT, SMOKE, Entity, Package, faults, images_of, packaged, packages
+from infra.commit import head, uncommitted
+from infra.packaging import SMOKE, Entity, Package, faults, images_of, packaged, packages
 from infra.platform import dry_run as dry_run_platform
 from infra.settings import Platform, read_platform
 from recipes.errors import BadInput
@@ -48,26 +47,9 @@ class Deployment:
         return next(one for one in self.all_entities if one.kind == "launch plan" and one.name == SMOKE)
 
 
-def git(*arguments: str) -> str:
-    """Return what git says of this project."""
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise BadInput(
-            f"`git {' '.join(arguments)}` failed ({done.stderr.strip()}): a deployment is of a commit, so it needs the repository"
-        )
-    return done.stdout.rstrip()
-
-
-def uncommitted() -> str:
-    """Return the sentence that refuses a tree which is not its commit, empty if it is."""
-    changed = git("status", "--porcelain").splitlines()
-    few = ", ".join(line[3:] for line in changed[:3]) + (", ..." if len(changed) > 3 else "")
-    return f"{len(changed)} files are not as committed ({few}): commit them, since the version is the commit" if changed else ""
-
-
 def prepare(platform: Platform) -> Deployment:
     """Package the commit for a platform; BadInput with what is wrong."""
-    commit = git("rev-parse", "HEAD")
+    commit = head()
     all_packages = packages(platform, commit)
     deployment = Deployment(platform, commit, all_packages, packaged(all_packages))
     wrong = [fault for package, part in zip(all_packages, deployment.entities, strict=True) for fault in faults(package, part)]
@@ -99,25 +81,21 @@ def dry_run(deployment: Deployment, skips: list[str]) -> None:
         print(f"! a deployment would be refused: {said}")
     if "tests" not in skips:
         print(shlex.join(TESTS))
-    engine = next((name for name in images.ENGINES if shutil.which(name)), images.ENGINES[0])
-    for image in deployment.images:
-        print(f"{shlex.join(images.look_command(engine, image))}    # if it is not there:")
-        print(f"  {shlex.join(images.build_command(engine, image))}")
-        print(f"  {shlex.join(images.push_command(engine, image))}")
+    images.show_steps(deployment.images)
     if "smoke" not in skips:
         print(f"# run {SMOKE}@{deployment.smoke.identifier.version}, wait for its end; then activate all launch plans")
     print("# the platform itself:")
-    dry_run_platform(deployment.platform)
+    dry_run_platform(deployment.platform, deployment.commit)
     print(f"✓ {len(deployment.all_entities)} entities packaged and valid; nothing was touched")
 
 
 def deploy(deployment: Deployment, skips: list[str], poll_seconds: float) -> None:
     """Do it, in an order in which whatever fails leaves the versions active that were."""
     engine = images.find_engine(deployment.images)
+    lacking = images.absent(engine, deployment.images)
     if "tests" not in skips:
         images.run(TESTS)
-    for image in deployment.images:
-        images.put_in_place(engine, image)
+    images.put_in_place(engine, deployment.images, lacking)
     client = registration.connect(deployment.platform)
     outcomes = registration.register(client, deployment.all_entities)
     print(f"✓ registered {outcomes['new']} entities; {outcomes['there']} were there with the same content")

@@ -20,11 +20,10 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         platform = read_platform(asked.platform)
-        project, domain = platform.namespace.rsplit("-", 1)
-        name = launch(connect(platform), project, domain, asked.launch_plan)
+        name = launch(connect(platform), platform.project, platform.domain, asked.launch_plan)
     except BadInput as error:
         sys.exit(f"error: {error}")
-    print(f"https://flyte.{platform.host}/console/projects/{project}/domains/{domain}/executions/{name}")
+    print(f"https://flyte.{platform.host}/console/projects/{platform.project}/domains/{platform.domain}/executions/{name}")
 
 
 if __name__ == "__main__":

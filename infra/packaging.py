@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
+from infra.commit import ROOT
+from infra.images import image_name
 from infra.settings import Platform
 from recipes.load import load_recipe
 from tasks.runtime.cluster import find_profile
@@ -21,7 +22,6 @@ from tasks.runtime.cluster import find_profile
 if TYPE_CHECKING:
     from recipes.schema import Recipe
 
-ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = "workflows.pipeline.pipeline"
 SMOKE = "smoke"  # the launch plan, the profile, and the suffix of its version
 KINDS = ("task", "workflow", "launch plan")  # in the order in which Flyte takes them
@@ -62,16 +62,15 @@ def packages(platform: Platform, version: str) -> list[Package]:
 
     Before it comes the pipeline under `smoke`, unless that is the platform's profile.
     """
-    project, domain = platform.namespace.rsplit("-", 1)
-    cpu, cuda = (f"{platform.registry}/{name}:{version}" for name in ("cpu", "cuda"))
-    of_platform = Package(project, domain, version, platform.profile, platform.fabric, cpu, cuda)
+    cpu, cuda = (image_name(platform.registry, lock, version) for lock in ("cpu", "cuda"))
+    of_platform = Package(platform.project, platform.domain, version, platform.profile, platform.fabric, cpu, cuda)
     beside = replace(of_platform, version=f"{version}-{SMOKE}", profile=SMOKE, whole=False)
     return [of_platform] if platform.profile == SMOKE else [beside, of_platform]
 
 
 def deals(recipe: "Recipe", profile: str) -> bool:
     """Tell whether a profile's workers can share every batch of a recipe equally: preflight refuses the run if they cannot."""
-    return not any(stage.batch_tokens // stage.unit_tokens % find_profile(profile).workers for stage in recipe.pretraining.stages)
+    return not any(stage.batch_units % find_profile(profile).workers for stage in recipe.pretraining.stages)
 
 
 def recipes_of(package: Package, all_packages: list[Package]) -> list["Recipe"]:

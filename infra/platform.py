@@ -16,7 +16,10 @@ from typing import Any
 
 import yaml
 
-from infra.settings import Platform, filled, read_platform
+from infra import images
+from infra.commit import head
+from infra.images import image_name
+from infra.settings import FLYTE_PARTS, Platform, filled, read_platform
 from recipes.errors import BadInput
 
 HERE = Path(__file__).parent
@@ -54,7 +57,8 @@ def features(platform: Platform) -> set[str]:
     """Return what `only` may name for this platform."""
     own = {"own-services"} if platform.database_host.endswith(".services.svc.cluster.local") else set()
     keys = {"keys"} if platform.s3_authentication == "accesskey" else set()
-    return {platform.flyte, ""} | own | keys | ({"gpu"} if any(pool.gpu for pool in platform.pools) else set())
+    verified = {"verified-database"} if platform.verifies_database else set()
+    return {platform.flyte, ""} | own | keys | verified | ({"gpu"} if any(pool.gpu for pool in platform.pools) else set())
 
 
 def charts_of(platform: Platform) -> list[Chart]:
@@ -63,10 +67,15 @@ def charts_of(platform: Platform) -> list[Chart]:
     return [chart for chart in listed if chart.only in features(platform)]
 
 
-def values_of(chart: Chart, platform: Platform) -> Values:
-    """Return a chart's values for a platform: ours take the platform's file, those of others their values file, filled."""
+def watcher_image(platform: Platform, commit: str) -> str:
+    """Return the image that the watcher runs: the one that stages without GPUs run, of the commit that the platform is installed from."""
+    return image_name(platform.registry, "cpu", commit)
+
+
+def values_of(chart: Chart, platform: Platform, commit: str) -> Values:
+    """Return a chart's values for a platform: ours take the platform's file and the watcher's image, those of others their values file, filled."""
     if chart.folder:
-        return platform.model_dump(mode="json")
+        return platform.model_dump(mode="json") | {"image": watcher_image(platform, commit)}
     values = filled((HERE / chart.values).read_text(), platform, chart.values)
     return with_plugins(values, chart.chart, platform) if chart.name == "flyte" else values
 
@@ -83,7 +92,7 @@ def with_plugins(values: Values, chart: str, platform: Platform) -> Values:
     configured = values["configmap"]
     configured["enabled_plugins"], configured["k8s"] = {"tasks": told["tasks"]}, {"plugins": told["plugins"]}
     configured["core"]["propeller"] |= told["propeller"]
-    for part in ("flyteadmin", "flytescheduler", "datacatalog", "flytepropeller"):
+    for part in FLYTE_PARTS:
         values[part].setdefault("serviceAccount", {})["annotations"] = annotations
     return values
 
@@ -106,23 +115,36 @@ def missing_secrets(platform: Platform) -> list[str]:
     for entry in secrets_of(platform):
         asked = ["kubectl", "get", "secret", entry["name"], "--namespace", entry["namespace"], "--ignore-not-found", "--output",
                  "go-template={{range $key, $value := .data}}{{$key}} {{end}}"]  # fmt: skip
-        held = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()
-        absent = [key for key in entry["keys"] if key not in held]
+        answer = subprocess.run(asked, capture_output=True, text=True)
+        if answer.returncode:
+            raise BadInput(f"kubectl cannot tell whether there is a Secret {entry['namespace']}/{entry['name']}: {answer.stderr.strip()}")
+        absent = [key for key in entry["keys"] if key not in answer.stdout.split()]
         if absent and not entry.get("optional"):
             lacking.append(f"{entry['namespace']}/{entry['name']}: {', '.join(absent)} ({entry['of']})")
     return lacking
 
 
-def dry_run(platform: Platform) -> None:
+def missing_tools() -> list[str]:
+    """Return a sentence for each tool that is not there."""
+    return [
+        f"{tool} is not installed: the platform is put in place by helm 3.14 or newer and kubectl"
+        for tool in TOOLS
+        if not shutil.which(tool)
+    ]
+
+
+def dry_run(platform: Platform, commit: str) -> None:
     """Print every step, and render and check our own charts; BadInput with what is wrong."""
     from infra.manifests import faults, rendered
 
     wrong, count = faults(namespaces(platform)), len(namespaces(platform))
+    for said in missing_tools():
+        print(f"! {said}")
     print(f"kubectl apply --server-side --filename -    # {count} namespaces")
     for entry in secrets_of(platform):
         print(f"# needs the Secret {entry['namespace']}/{entry['name']} with {', '.join(entry['keys'])}: {entry['of']}")
     for chart in charts_of(platform):
-        values = values_of(chart, platform)
+        values = values_of(chart, platform, commit)
         print(shlex.join(chart.command(f"{chart.name}.values.yaml")))
         if chart.folder:
             manifests = rendered(HERE / chart.folder, values, chart.name, chart.namespace)
@@ -132,29 +154,23 @@ def dry_run(platform: Platform) -> None:
     print(f"✓ {platform.name}: {len(charts_of(platform))} charts, {count} manifests of ours rendered and valid; nothing was touched")
 
 
-def install(platform: Platform) -> None:
+def install(platform: Platform, commit: str) -> None:
     """Install the platform into the cluster that kubectl points at, or bring it to what its file says."""
-    for tool in TOOLS:
-        if shutil.which(tool) is None:
-            raise BadInput(f"{tool} is not installed: the platform is put in place by helm 3.14 or newer and kubectl")
-    run(["kubectl", "apply", "--server-side", "--filename", "-"], yaml.safe_dump_all(namespaces(platform)))
+    for said in missing_tools():
+        raise BadInput(said)
+    watchers = [watcher_image(platform, commit)]
+    engine = images.find_engine(watchers)
+    unbuilt = images.absent(engine, watchers)
+    images.run(["kubectl", "apply", "--server-side", "--filename", "-"], yaml.safe_dump_all(namespaces(platform)))
     if lacking := missing_secrets(platform):
         raise BadInput("Secrets are missing, see docs/deployment.md: " + "; ".join(lacking))
+    images.put_in_place(engine, watchers, unbuilt)
     with tempfile.TemporaryDirectory() as scratch:
         for chart in charts_of(platform):
             file = Path(scratch) / f"{chart.name}.values.yaml"
-            file.write_text(yaml.safe_dump(values_of(chart, platform)))
-            run(chart.command(str(file)))
+            file.write_text(yaml.safe_dump(values_of(chart, platform, commit)))
+            images.run(chart.command(str(file)))
     print(f"✓ {platform.name}: {len(charts_of(platform))} charts are in place")
-
-
-def run(command: list[str], text: str | None = None) -> None:
-    """Run a command and say which; BadInput if it fails."""
-    print(f"→ {shlex.join(command)}", flush=True)
-    if subprocess.run(command, input=text, text=True, cwd=HERE.parent).returncode:
-        raise BadInput(
-            f"`{shlex.join(command)}` failed, see above; what was installed before it stays, and the same call goes on from there"
-        )
 
 
 def main() -> None:
@@ -165,7 +181,12 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         platform = read_platform(asked.platform)
-        dry_run(platform) if asked.dry_run else install(platform)
+        commit = head()
+        if asked.dry_run:
+            images.show_steps([watcher_image(platform, commit)])
+            dry_run(platform, commit)
+        else:
+            install(platform, commit)
     except BadInput as error:
         sys.exit(f"error: {error}")
 

@@ -1,16 +1,19 @@
 """A platform's file to checked settings: what our charts take as values, and what `${...}` in the values of others' charts becomes."""
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 from recipes.errors import BadInput
 from tasks.runtime.cluster import find_profile
 
 PLACEHOLDER = re.compile(r"\$\{(\w*)\}")
+FLYTE_PARTS = ("flyteadmin", "flytescheduler", "datacatalog", "flytepropeller")  # those of flyte-core that read or write the object store
 Host = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
 Cidr = Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$")]
 
@@ -32,6 +35,11 @@ class Pool(Settings):
     heads: int = 0  # Ray clusters at once: their heads (8 cores, 32 GiB) and submitters run in pool `cpu`
 
 
+def is_inside(place: str) -> bool:
+    """Tell whether an address, or a host, is a service of the cluster itself."""
+    return (urlsplit(place).hostname or place).endswith(".svc.cluster.local")
+
+
 class Platform(Settings):
     """Everything that differs between platforms; platforms/production.yaml says what each value means."""
 
@@ -41,6 +49,7 @@ class Platform(Settings):
     certificates: Literal["letsencrypt", "self-signed"]
     ingress_class: str
     load_balancer: bool
+    load_balancer_annotations: dict[str, str]
     storage_class: str
     flyte: Literal["core", "binary"]
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9]+-(development|staging|production)$")]
@@ -50,7 +59,6 @@ class Platform(Settings):
     profile: str
     fabric: Literal["", "efa", "infiniband"]
     registry: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.:-]*(/[a-z0-9._-]+)+$")]
-    image: str
     mlflow_image: str
     mlflow_uri: Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+$")]
     database_host: Host
@@ -69,16 +77,35 @@ class Platform(Settings):
 
     @model_validator(mode="after")
     def _safe(self) -> "Platform":
-        if self.name != "development":
-            for what, held in (("sign_in", self.sign_in), ("object_store_cidrs", self.object_store_cidrs)):
-                if not held:
-                    raise ValueError(
-                        f"{what} is empty, which only the platform `development` may leave so: without it anybody may run or reach anything"
-                    )
-            if not self.mlflow_uri.startswith("https://"):
-                raise ValueError(f"mlflow_uri is {self.mlflow_uri}: passwords would cross the network in the clear; say https://")
-            if self.database_sslmode == "disable":
-                raise ValueError("database_sslmode is `disable`: passwords would cross the network in the clear; say verify-full")
+        if self.name == "development":
+            return self
+        if not self.sign_in:
+            raise ValueError("sign_in is empty, which only the platform `development` may leave so: without it anybody may run anything")
+        if self.certificates == "self-signed":
+            raise ValueError(
+                "certificates are self-signed, which only the platform `development` may have: nobody could tell it from another"
+            )
+        if not self.mlflow_uri.startswith("https://"):
+            raise ValueError(f"mlflow_uri is {self.mlflow_uri}: passwords would cross the network in the clear; say https://")
+        if self.database_sslmode == "disable":
+            raise ValueError("database_sslmode is `disable`: passwords would cross the network in the clear; say verify-full")
+        return self
+
+    @model_validator(mode="after")
+    def _reachable(self) -> "Platform":
+        places = {"object_store_cidrs": self.s3_endpoint, "database_cidrs": self.database_host, "ingress_cidrs": self.mlflow_uri}
+        for what, place in places.items():
+            given = getattr(self, what)
+            if is_inside(place) and given:
+                raise ValueError(f"{what} is given, and {place} lies in the cluster, where the network is opened by name: leave it empty")
+            if not is_inside(place) and not given:
+                raise ValueError(
+                    f"{what} is empty, and {place or 'Amazon S3'} lies outside of the cluster: name its addresses as pods see them, since every other is shut"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _enough(self) -> "Platform":
         profile, gpus = find_profile(self.profile), sum(pool.gpu for pool in self.pools)
         if self.profile == "local" or profile.workers * profile.gpus_per_worker > gpus:
             raise ValueError(
@@ -97,15 +124,43 @@ class Platform(Settings):
             raise ValueError("flyte is `core`, whose chart takes keys of the object store as plain values: say `binary`, or iam with roles")
         return self
 
+    @computed_field
+    @property
+    def object_store_port(self) -> int:
+        """The port at which the object store answers."""
+        told = urlsplit(self.s3_endpoint)
+        return told.port or (80 if told.scheme == "http" else 443)
+
+    @property
+    def verifies_database(self) -> bool:
+        """Whether the database must show a certificate that an authority we know has signed."""
+        return self.database_sslmode.startswith("verify-")
+
+    @property
+    def project(self) -> str:
+        """The project in Flyte."""
+        return self.namespace.rpartition("-")[0]
+
+    @property
+    def domain(self) -> str:
+        """The domain in Flyte."""
+        return self.namespace.rpartition("-")[2]
+
     def placeholders(self) -> dict[str, str]:
         """Return what `${name}` may stand for in the values of others' charts: every setting that is text or a number, and a few made of them."""
         plain = {key: str(value) for key, value in self.model_dump().items() if isinstance(value, str | int)}
-        project, domain = self.namespace.rsplit("-", 1)
         return plain | {
-            "project": project, "domain": domain, "endpoint_host": self.s3_endpoint.split("://")[-1],
+            "project": self.project, "domain": self.domain, "endpoint_host": self.s3_endpoint.split("://")[-1],
             "endpoint_is_plain": str(self.s3_endpoint.startswith("http://")).lower(), "ingress_service": "LoadBalancer" if self.load_balancer else "ClusterIP",
-            "host_ports": str(not self.load_balancer).lower(),
+            "host_ports": str(not self.load_balancer).lower(), "load_balancer_annotations": json.dumps(self.load_balancer_annotations),
+            "database_options": f"sslmode={self.database_sslmode}{' sslrootcert=/etc/db/ca.pem' if self.verifies_database else ''}",
         }  # fmt: skip
+
+    def accounts_of(self, identity: str) -> list[tuple[str, str]]:
+        """Return the service accounts behind an identity, a stage's name or flyte, mlflow or watcher, as (namespace, account)."""
+        own = {"mlflow": [("mlflow", "mlflow")], "watcher": [("monitoring", "watcher")]}
+        own["flyte"] = [("flyte", account) for account in (FLYTE_PARTS if self.flyte == "core" else ("flyte-flyte-binary",))]
+        return own.get(identity) or [(self.namespace, identity)]
 
     def annotations_of(self, identity: str) -> dict[str, str]:
         """Return the annotations of a service account, by which a cloud gives it a role."""

@@ -1,17 +1,21 @@
 """A platform's settings to its bucket on any S3 server: versions kept, temporary objects forgotten, one policy for each service account.
 
-python -m infra.object_store.bucket infra/platforms/production.yaml --policies FOLDER   # writes FOLDER/<identity>.json, touches nothing else
-python -m infra.object_store.bucket infra/platforms/production.yaml --apply             # makes the bucket, or brings it to what is said here
+python -m infra.object_store.bucket PLATFORM.yaml --policies FOLDER    # writes FOLDER/IDENTITY.json, touches nothing else;
+                                                                       # with --oidc-provider also who may take the role, IDENTITY.trust.json
+python -m infra.object_store.bucket PLATFORM.yaml --apply              # makes the bucket, or brings it to what is said here
 """
 
 import argparse
 import json
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from infra.settings import Platform, read_platform
+from recipes.errors import BadInput
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -20,6 +24,7 @@ HERE = Path(__file__).parent
 STORE = "store"  # REYNARD_STORE is s3://BUCKET/store
 EXCHANGE = "flyte"  # where Flyte leaves the inputs of a task, and the task's pod its outputs, errors and deck
 READ, WRITE, DELETE = ["s3:GetObject"], ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"], ["s3:DeleteObject"]
+ROLE = "eks.amazonaws.com/role-arn"  # the annotation by which Amazon's webhook gives a pod its role
 JSON = dict[str, Any]
 
 
@@ -106,15 +111,49 @@ def apply(client: "S3Client", platform: Platform) -> list[str]:
     return done
 
 
-def write_policies(platform: Platform, folder: Path) -> list[Path]:
-    """Write one policy document for each identity into a folder; return the files."""
+def apply_here(platform: Platform) -> list[str]:
+    """Apply with the credentials of this machine; BadInput if there are none, or the object store does not take them or answer."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return apply(boto3.client("s3", endpoint_url=platform.s3_endpoint or None, region_name=platform.region), platform)
+    except (BotoCoreError, ClientError) as error:
+        raise BadInput(f"bucket {platform.bucket} at {platform.s3_endpoint or 'Amazon S3'}: {error}") from None
+
+
+def trust(platform: Platform, identity: str, provider: str) -> JSON:
+    """Return the document by which an identity's service accounts, and nobody else, may take its role on AWS.
+
+    `provider` is the cluster's OIDC provider, such as oidc.eks.REGION.amazonaws.com/id/ID. BadInput if the platform names no roles.
+    """
+    role = re.match(r"arn:(aws[\w-]*):iam::(\d{12}):role/", platform.annotations_of(identity).get(ROLE, ""))
+    if role is None:
+        raise BadInput(f"service_account_annotations of platform {platform.name} names no role by {ROLE}: nobody could be trusted with one")
+    provider = provider.removeprefix("https://")
+    subjects = [f"system:serviceaccount:{namespace}:{account}" for namespace, account in platform.accounts_of(identity)]
+    told = {f"{provider}:aud": "sts.amazonaws.com", f"{provider}:sub": subjects}
+    return {
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity", "Condition": {"StringEquals": told},
+            "Principal": {"Federated": f"arn:{role[1]}:iam::{role[2]}:oidc-provider/{provider}"},
+        }],
+    }  # fmt: skip
+
+
+def documents(platform: Platform, provider: str) -> dict[str, JSON]:
+    """Return by file name the policy of each identity, and with a provider who may take its role."""
+    found = {f"{identity}.json": policy(platform.bucket, rights, identity in stages()) for identity, rights in access().items()}
+    return found | ({f"{identity}.trust.json": trust(platform, identity, provider) for identity in access()} if provider else {})
+
+
+def write_documents(found: dict[str, JSON], folder: Path) -> None:
+    """Write documents into a folder, and print the files' names."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for identity, rights in access().items():
-        file = folder / f"{identity}.json"
-        file.write_text(json.dumps(policy(platform.bucket, rights, identity in stages()), indent=2) + "\n")
-        files.append(file)
-    return files
+    for name, document in found.items():
+        (folder / name).write_text(json.dumps(document, indent=2) + "\n")
+        print(folder / name)
 
 
 def main() -> None:
@@ -123,15 +162,18 @@ def main() -> None:
     parser.add_argument("platform", type=Path)
     parser.add_argument("--policies", type=Path, metavar="FOLDER", help="write one IAM policy for each service account")
     parser.add_argument("--apply", action="store_true", help="make the bucket, with its rules")
+    parser.add_argument("--oidc-provider", default="", metavar="ISSUER", help="of the cluster: write who may take each role on AWS besides")
     asked = parser.parse_args()
-    platform = read_platform(asked.platform)
-    if asked.policies:
-        print("\n".join(str(file) for file in write_policies(platform, asked.policies)))
-    if asked.apply:
-        import boto3
-
-        client = boto3.client("s3", endpoint_url=platform.s3_endpoint or None, region_name=platform.region)
-        print("\n".join(apply(client, platform)) or "nothing to do")
+    if not (asked.policies or asked.apply) or (asked.oidc_provider and not asked.policies):
+        parser.error("say what is to be done: --policies FOLDER (with --oidc-provider ISSUER or without), --apply, or both")
+    try:
+        platform = read_platform(asked.platform)
+        if asked.policies:
+            write_documents(documents(platform, asked.oidc_provider), asked.policies)
+        if asked.apply:
+            print("\n".join(apply_here(platform)) or "nothing to do")
+    except BadInput as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.images import ENGINES, absent, build_command, find_engine, look_command, push_commands, show_steps
+from recipes.errors import BadInput
 from tests.deployment.packaged import ROOT
 
 LOCKS = ("cpu", "cuda", "tiny")
@@ -87,3 +89,48 @@ def test_the_cpu_image_is_not_begun_without_the_address_of_its_torch(tmp_path):
     done, calls = built(tmp_path, "localhost/reynard", "cpu")
     assert done.returncode == 1 and done.stderr.startswith("error: TORCH_INDEX is not set: set it to the address")
     assert calls == ["info"]
+
+
+def test_images_are_built_from_the_lock_and_commit_that_their_names_say(monkeypatch):
+    monkeypatch.setenv("TORCH_INDEX", "https://wheels.example.com/cpu")
+    image = "registry.example.com/reynard/cpu:abc"
+    assert " ".join(build_command("docker", image)) == (
+        "docker build --file containers/Dockerfile --build-arg LOCK=cpu --build-arg REVISION=abc "
+        f"--build-arg TORCH_INDEX=https://wheels.example.com/cpu --tag {image} ."
+    )
+    assert "TORCH_INDEX" not in " ".join(build_command("podman", image.replace("cpu", "cuda")))
+    assert look_command("podman", image) == ["skopeo", "inspect", "--raw", f"docker://{image}"]
+    assert push_commands("buildah", image, "a.tar") == [["buildah", "push", image]]
+
+
+def test_without_a_registry_images_are_loaded_into_kind_by_way_of_a_file_where_kind_does_not_know_the_engine():
+    image, load = "localhost/reynard/cpu:abc", "kind load image-archive a.tar --name reynard"
+    calls = {engine: [" ".join(call) for call in push_commands(engine, image, "a.tar")] for engine in ENGINES}
+    assert calls["docker"] == [f"kind load docker-image {image} --name reynard"]
+    assert calls["podman"] == [f"podman save --output a.tar {image}", load]
+    assert calls["buildah"] == [f"buildah push {image} docker-archive:a.tar:{image}", load]
+
+
+def test_what_an_image_lacks_is_told_before_anything_is_built(monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("TORCH_INDEX", raising=False)
+    with pytest.raises(BadInput, match="TORCH_INDEX is not set: set it to the address"):
+        absent("false", ["localhost/reynard/cpu:abc"])  # an engine that has nothing
+    assert absent("true", ["localhost/reynard/cpu:abc"]) == [], "one that is there needs no index"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    show_steps(["registry.example.com/reynard/cpu:abc"])
+    said = capsys.readouterr().out
+    assert "! no engine to build images works here" in said and "! TORCH_INDEX is not set" in said and "docker push" in said
+
+
+def test_the_engine_is_one_that_works_with_what_it_needs_beside_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BadInput, match="no engine to build images works here"):
+        find_engine([])
+    for name, code in (("docker", 1), ("podman", 0)):  # a client without its daemon, and an engine without one
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    assert find_engine([]) == "podman"
+    with pytest.raises(BadInput, match="podman cannot tell what a registry holds: install skopeo"):
+        find_engine(["registry.example.com/reynard/cpu:abc"])
+    with pytest.raises(BadInput, match="kind is not installed"):
+        find_engine(["localhost/reynard/cpu:abc"])
