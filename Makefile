@@ -10,7 +10,7 @@ REGISTRY ?= localhost/reynard
 IMAGES ?= cpu cuda
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test test-fast lint services stop-services deploy deploy-platform images test-images test-pods audit install install-test clean
+.PHONY: run test test-fast lint services stop-services deploy deploy-platform images test-images audit install install-test clean
 
 run: .venv/.installed  ## raw documents to a released chat model, on this machine
 	$(BIN)/reynard run $(RECIPE)
@@ -45,9 +45,6 @@ images: .venv/.installed-test  ## this tree's images, by docker, podman or build
 test-images: IMAGES = cpu
 test-images: images  ## the CPU image without root, rights and network on a read-only disk: packages, KubeRay's probe, recipes/tiny.yaml
 	REYNARD_IMAGE="$$($(BIN)/python -m containers.build $(REGISTRY) cpu --name)" $(BIN)/python -m pytest -q -m slow tests/deployment/test_image.py
-
-test-pods: .venv/.installed-test  ## every task through Flyte's entry point, a process for each pod, with an S3 server
-	REYNARD_PODS=1 $(BIN)/python -m pytest -q -m slow tests/deployment/test_pods.py
 
 audit: .venv/.installed-test .venv-audit/.installed  ## policies of manifests and images (checkov), known vulnerabilities of all locked packages (pip-audit; asks the index)
 	PATH="$(abspath $(AUDIT)):$$PATH" $(BIN)/python -m pytest -q -m slow tests/infra/test_platform.py -k checkov
