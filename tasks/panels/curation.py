@@ -137,7 +137,7 @@ def drops(sources: Sources, reasons: list[str]) -> str:
     if not any(values.values()):
         return ""
     shown = {reason: words(reason) for reason in reasons}
-    note = "A document is counted once, under the first rule that drops it; darker cells are larger."
+    note = "A document is counted once, under the first rule that drops it; the stronger its colour, the larger a cell's number."
     if len(names) > len(reasons):
         turned = {(name, shown[reason]): number for (name, reason), number in values.items()}
         return heat_table("Documents dropped, by source and rule", "source ↓  rule →", names, list(shown.values()), turned, note)

@@ -77,6 +77,8 @@ class Frame:
             ]
         body.append(rule(self.left, self.bottom, self.right, self.bottom, "axis"))
         marks = ticks(self.x_low, self.x_high, max(3, int((self.right - self.left) // 90)))
+        if self.x_high - self.x_low > 3:
+            marks = [mark for mark in marks if mark == int(mark)]  # of steps there are no halves
         for value, written in zip(marks, tick_texts(marks), strict=True):
             half = text_width(written, 11) / 2
             x = self.x(value)
