@@ -43,8 +43,9 @@ images: .venv/.installed-test  ## this tree's images, by docker, podman or build
 	$(BIN)/python -m containers.build $(REGISTRY) $(IMAGES)
 
 test-images: IMAGES = cpu
-test-images: images  ## the CPU image without root, rights and network on a read-only disk: packages, KubeRay's probe, recipes/tiny.yaml
-	REYNARD_IMAGE="$$($(BIN)/python -m containers.build $(REGISTRY) cpu --name)" $(BIN)/python -m pytest -q -m slow tests/deployment/test_image.py
+test-images: images  ## the CPU image (IMAGES="cpu cuda": both) without root, rights and network on a read-only disk: packages, KubeRay's probe, recipes/tiny.yaml
+	for image in $$($(BIN)/python -m containers.build $(REGISTRY) $(IMAGES) --name); do \
+	  REYNARD_IMAGE=$$image $(BIN)/python -m pytest -q -m slow tests/deployment/test_image.py || exit 1; done
 
 audit: .venv/.installed-test .venv-audit/.installed  ## policies of manifests and images (checkov), known vulnerabilities of all locked packages (pip-audit; asks the index)
 	PATH="$(abspath $(AUDIT)):$$PATH" $(BIN)/python -m pytest -q -m slow tests/infra/test_platform.py -k checkov

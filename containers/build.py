@@ -8,10 +8,12 @@ pushes by itself what a registry lacks.
 
 import argparse
 import os
+import re
 import sys
 
 from infra.commit import head, uncommitted
 from infra.images import build, image_name, working_engine
+from infra.settings import REGISTRY
 from recipes.errors import BadInput
 
 LOCKS = ("cpu", "cuda")
@@ -25,6 +27,8 @@ def main() -> None:
     parser.add_argument("--name", action="store_true", help="print the images' names, and build nothing")
     asked = parser.parse_args()
     try:
+        if not re.fullmatch(REGISTRY, asked.registry):
+            raise BadInput(f"registry {asked.registry!r} is no HOST/PATH in small letters, such as localhost/reynard")
         tag = f"{head()}{'-dirty' if uncommitted() else ''}"
         engine = "" if asked.name else working_engine()
         for lock in asked.locks:

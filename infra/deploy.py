@@ -91,17 +91,20 @@ def dry_run(deployment: Deployment, skips: list[str]) -> None:
 
 def deploy(deployment: Deployment, skips: list[str], poll_seconds: float) -> None:
     """Do it, in an order in which whatever fails leaves the versions active that were."""
+    with registration.reaching(deployment.platform):
+        client = registration.connect(deployment.platform)
+        registration.check_project(client, deployment.platform)
     engine = images.find_engine(deployment.images)
     lacking = images.absent(engine, deployment.images)
     if "tests" not in skips:
         images.run(TESTS)
     images.put_in_place(engine, deployment.images, lacking)
-    client = registration.connect(deployment.platform)
-    outcomes = registration.register(client, deployment.all_entities)
-    print(f"✓ registered {outcomes['new']} entities; {outcomes['there']} were there with the same content")
-    if "smoke" not in skips:
-        registration.run_smoke(client, deployment.smoke, poll_seconds)
-    changed = registration.activate(client, deployment.all_entities)
+    with registration.reaching(deployment.platform):
+        outcomes = registration.register(client, deployment.all_entities)
+        print(f"✓ registered {outcomes['new']} entities; {outcomes['there']} were there with the same content")
+        if "smoke" not in skips:
+            registration.run_smoke(client, deployment.smoke, poll_seconds)
+        changed = registration.activate(client, deployment.all_entities)
     print(f"✓ activated {len(changed)} launch plans" if changed else "✓ all launch plans were active")
     new = outcomes["new"] or changed
     print(f"✓ {deployment.commit} is deployed" if new else f"✓ {deployment.commit} was deployed already: nothing changed")
@@ -115,6 +118,8 @@ def main() -> None:
     parser.add_argument("--skip", action="append", choices=SKIPS, default=[])
     parser.add_argument("--poll-seconds", type=float, default=15.0, help="between two looks at the smoke execution")
     asked = parser.parse_args()
+    if asked.poll_seconds <= 0:
+        parser.error(f"--poll-seconds {asked.poll_seconds:g}: give more than 0")
     try:
         platform = read_platform(asked.platform)
         if (said := uncommitted()) and not asked.dry_run:

@@ -1,6 +1,7 @@
 """A commit to the images that it runs in: built from the one Dockerfile, tagged with the commit, put where the cluster finds them."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,6 +15,9 @@ from recipes.errors import BadInput
 ENGINES = ("docker", "podman", "buildah")
 CLUSTER = "reynard"  # kind's, as docs/deployment.md creates it
 NO_INDEX = "TORCH_INDEX is not set: set it to the address of PyTorch's index of wheels for CPUs, from which the CPU image takes torch"
+UNKNOWN = re.compile(
+    r"manifest.unknown|name.unknown|no such manifest|not found|404", re.IGNORECASE
+)  # how registries say that a tag is not there
 Command = list[str]
 
 
@@ -57,7 +61,10 @@ def build_command(engine: str, image: str, flags: str = "") -> Command:
     index = os.environ.get("TORCH_INDEX", "")
     arguments = {"LOCK": lock, "REVISION": commit} | ({"TORCH_INDEX": index} if lock == "cpu" and index else {})
     told = [part for key, value in arguments.items() for part in ("--build-arg", f"{key}={value}")]
-    return [engine, "build", "--file", "containers/Dockerfile", *told, "--tag", image, *shlex.split(flags), "."]
+    try:
+        return [engine, "build", "--file", "containers/Dockerfile", *told, "--tag", image, *shlex.split(flags), "."]
+    except ValueError as error:
+        raise BadInput(f"BUILD_FLAGS is {flags!r}, which is no list of words as a shell reads them: {error}") from None
 
 
 def push_commands(engine: str, image: str, archive: str) -> list[Command]:
@@ -92,9 +99,21 @@ def show_steps(wanted: Collection[str]) -> None:
             print(f"  {shlex.join(command)}")
 
 
+def is_there(engine: str, image: str) -> bool:
+    """Tell whether an image is in place; BadInput if the registry says neither yes nor no."""
+    looked = subprocess.run(look_command(engine, image), capture_output=True, text=True)
+    if looked.returncode and not is_local(image) and not UNKNOWN.search(looked.stderr):
+        said = " ".join(looked.stderr.split())[-300:] or f"exit status {looked.returncode}"
+        raise BadInput(f"the registry does not say whether it has {image}: {said}. Sign in to it, or try again")
+    return not looked.returncode
+
+
 def absent(engine: str, wanted: Collection[str]) -> list[str]:
-    """Return the images that have to be built: a tag is a commit, so what is there is what would be. BadInput if one of them cannot be."""
-    lacking = [image for image in wanted if subprocess.run(look_command(engine, image), capture_output=True).returncode]
+    """Return the images that have to be built: a tag is a commit, so what is there is what would be.
+
+    BadInput if one of them cannot be built, or if the registry does not say whether it is there: what it has is never pushed again.
+    """
+    lacking = [image for image in wanted if not is_there(engine, image)]
     for image in wanted:
         if image not in lacking:
             print(f"✓ {image} is there already")

@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from infra.registration import connect, launch
+from infra.registration import connect, launch, reaching
 from infra.settings import read_platform
 from recipes.errors import BadInput
 
@@ -20,7 +20,8 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         platform = read_platform(asked.platform)
-        name = launch(connect(platform), platform.project, platform.domain, asked.launch_plan)
+        with reaching(platform):
+            name = launch(connect(platform), platform.project, platform.domain, asked.launch_plan)
     except BadInput as error:
         sys.exit(f"error: {error}")
     print(f"https://flyte.{platform.host}/console/projects/{platform.project}/domains/{platform.domain}/executions/{name}")

@@ -46,10 +46,18 @@ class Chart:
         """What Helm is told to install."""
         return str((HERE / self.folder).relative_to(HERE.parent)) if self.folder else self.chart
 
+    @property
+    def pinned(self) -> list[str]:
+        """Where Helm finds a chart of others, and its version."""
+        return [*(["--repo", self.repository] if self.repository else []), "--version", self.version] if self.version else []
+
+    def pull_command(self, folder: str) -> list[str]:
+        """Return the call of Helm that unpacks a chart of others into a folder, to look at."""
+        return ["helm", "pull", self.source, *self.pinned, "--untar", "--untardir", folder]
+
     def command(self, values: str) -> list[str]:
         """Return the call of Helm that installs or upgrades it, and waits until it works."""
-        pinned = [*(["--repo", self.repository] if self.repository else []), "--version", self.version] if self.version else []
-        return ["helm", "upgrade", "--install", self.name, self.source, *pinned, "--namespace", self.namespace, "--create-namespace",
+        return ["helm", "upgrade", "--install", self.name, self.source, *self.pinned, "--namespace", self.namespace, "--create-namespace",
                 "--values", values, "--wait", "--timeout", TIMEOUT]  # fmt: skip
 
 
@@ -83,6 +91,8 @@ def values_of(chart: Chart, platform: Platform, commit: str) -> Values:
 def with_plugins(values: Values, chart: str, platform: Platform) -> Values:
     """Put flyte/plugins.yaml where Flyte's two charts look for it, and the accounts' annotations."""
     told = filled((HERE / "flyte/plugins.yaml").read_text(), platform, "flyte/plugins.yaml")
+    if platform.s3_endpoint:  # else Amazon's own
+        told["plugins"]["k8s"]["default-env-vars"].append({"AWS_ENDPOINT_URL": platform.s3_endpoint})
     annotations = platform.annotations_of("flyte")
     if chart == "flyte-binary":
         values["enabled_plugins"] = {"tasks": told["tasks"]}
@@ -178,9 +188,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("platform", type=Path)
     parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--pull", metavar="FOLDER", help="unpack the charts of others into a new folder, for the tests (REYNARD_CHARTS)")
     asked = parser.parse_args()
     try:
         platform = read_platform(asked.platform)
+        if asked.pull:
+            for chart in charts_of(platform):
+                if not chart.folder:
+                    images.run(chart.pull_command(asked.pull))
+            return
         commit = head()
         if asked.dry_run:
             images.show_steps([watcher_image(platform, commit)])

@@ -7,6 +7,8 @@ INVALID_ARGUMENT "... with different structure already exists" (flyteadmin/pkg/e
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -36,10 +38,42 @@ def connect(platform: Platform) -> "SynchronousFlyteClient":
     return SynchronousFlyteClient(
         replace(
             told,
-            endpoint=os.environ.get("FLYTE_PLATFORM_URL") or f"flyte.{platform.host}",
+            endpoint=endpoint(platform),
             insecure_skip_verify=told.insecure_skip_verify or own_certificate,
         )
     )
+
+
+@contextmanager
+def reaching(platform: Platform) -> Iterator[None]:
+    """Turn what goes wrong between here and Flyte into BadInput: where it was asked, what came back, and where both are said."""
+    import grpc
+    from flytekit.exceptions.base import FlyteException
+
+    try:
+        yield
+    except (FlyteException, grpc.RpcError, OSError) as error:
+        raise BadInput(
+            f"Flyte at {endpoint(platform)} could not be asked: {answer(error)}. Where it is: the platform's host, or FLYTE_PLATFORM_URL; who asks: "
+            "~/.flyte/config.yaml, or FLYTE_CREDENTIALS_*"
+        ) from None
+
+
+def endpoint(platform: Platform) -> str:
+    """Return where a platform's Flyte answers."""
+    return os.environ.get("FLYTE_PLATFORM_URL") or f"flyte.{platform.host}"
+
+
+def check_project(client: "SynchronousFlyteClient", platform: Platform) -> None:
+    """Ask for the platform's project: BadInput if Flyte does not know it."""
+    from flyteidl.admin.project_pb2 import ProjectListRequest
+    from flytekit.clients.raw import RawSynchronousFlyteClient as Raw
+
+    known = [project.id for project in Raw.list_projects(client, ProjectListRequest(limit=1000)).projects]
+    if platform.project not in known:
+        raise BadInput(
+            f"Flyte at {endpoint(platform)} has no project {platform.project!r} (it has {', '.join(sorted(known)) or 'none'}): install the platform first"
+        )
 
 
 def register(client: "SynchronousFlyteClient", entities: list[Entity]) -> Counter[str]:
@@ -175,10 +209,16 @@ def execution_of(client: "SynchronousFlyteClient", launch_plan: Entity, name: st
 def wait(client: "SynchronousFlyteClient", launch_plan: Entity, name: str, poll_seconds: float) -> None:
     """Wait for the end of an execution and say each change; BadInput if it is no success."""
     from flyteidl.core.execution_pb2 import WorkflowExecution
+    from flytekit.exceptions.system import FlyteSystemUnavailableException
 
     began, told = time.monotonic(), None
     while time.monotonic() - began < SMOKE_HOURS * 3600:
-        closure = execution_of(client, launch_plan, name).closure
+        try:
+            closure = execution_of(client, launch_plan, name).closure
+        except FlyteSystemUnavailableException as error:
+            print(f"  Flyte does not answer, and is asked again: {answer(error)}", flush=True)
+            time.sleep(poll_seconds)
+            continue
         if closure.phase != told:
             told = closure.phase
             print(f"  {name}: {WorkflowExecution.Phase.Name(told).lower()}", flush=True)

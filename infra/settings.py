@@ -2,20 +2,29 @@
 
 import json
 import re
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 from recipes.errors import BadInput
-from tasks.runtime.cluster import find_profile
+from tasks.runtime.placement import Placement, placements_of
 
 PLACEHOLDER = re.compile(r"\$\{(\w*)\}")
 FLYTE_PARTS = ("flyteadmin", "flytescheduler", "datacatalog", "flytepropeller")  # those of flyte-core that read or write the object store
 Host = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
-Cidr = Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$")]
+REGISTRY = r"^[a-z0-9][a-z0-9.:-]*(/[a-z0-9._-]+)+$"
+
+
+def _addresses(text: str) -> str:
+    IPv4Network(text)
+    return text
+
+
+Cidr = Annotated[str, AfterValidator(_addresses)]
 
 
 class Settings(BaseModel):
@@ -28,11 +37,24 @@ class Pool(Settings):
     """Machines that Kueue hands out."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,30}$")]
-    cpu: int
-    memory: Annotated[str, Field(pattern=r"^\d+[GT]i$")]
-    gpu: int = 0
+    cpu: Annotated[int, Field(ge=1)]
+    memory: Annotated[str, Field(pattern=r"^[1-9]\d*[GT]i$")]
+    gpu: Annotated[int, Field(ge=0)] = 0
     spot: bool = False
-    heads: int = 0  # Ray clusters at once: their heads (8 cores, 32 GiB) and submitters run in pool `cpu`
+    heads: Annotated[int, Field(ge=0)] = 0  # Ray clusters at once: their heads (8 cores, 32 GiB) and submitters run in pool `cpu`
+
+    @property
+    def gigabytes(self) -> int:
+        """Its memory in GiB."""
+        return int(self.memory[:-2]) * (1024 if self.memory.endswith("Ti") else 1)
+
+
+class Priorities(Settings):
+    """Kueue's classes: a job of higher value goes before, and takes the place of lower ones if it must."""
+
+    training: int
+    evaluation: int
+    smoke: int
 
 
 def is_inside(place: str) -> bool:
@@ -50,7 +72,7 @@ class Platform(Settings):
     ingress_class: str
     load_balancer: bool
     load_balancer_annotations: dict[str, str]
-    storage_class: str
+    storage_class: Annotated[str, Field(min_length=1)]
     flyte: Literal["core", "binary"]
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9]+-(development|staging|production)$")]
     pod_security: Literal["baseline", "privileged"]
@@ -58,26 +80,30 @@ class Platform(Settings):
     sign_in_client: str
     profile: str
     fabric: Literal["", "efa", "infiniband"]
-    registry: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.:-]*(/[a-z0-9._-]+)+$")]
+    registry: Annotated[str, Field(pattern=REGISTRY)]
     mlflow_image: str
     mlflow_uri: Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+$")]
     database_host: Host
     database_sslmode: Literal["disable", "require", "verify-ca", "verify-full"]
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{2,62}$")]
     region: str
-    s3_endpoint: str
+    s3_endpoint: Annotated[str, Field(pattern=r"^(https?://[a-z0-9.-]+(:\d{1,5})?)?$")]
     s3_authentication: Literal["iam", "accesskey"]
     service_account_annotations: dict[str, str]
     object_store_cidrs: list[Cidr]
     database_cidrs: list[Cidr]
     ingress_cidrs: list[Cidr]
     pools: Annotated[list[Pool], Field(min_length=1)]
-    priorities: dict[Literal["training", "evaluation", "smoke"], int]
+    priorities: Priorities
     gang_minutes: Annotated[int, Field(ge=1)]
 
     @model_validator(mode="after")
     def _safe(self) -> "Platform":
         if self.name == "development":
+            if self.load_balancer or not is_inside(self.database_host):
+                raise ValueError(
+                    "name is development, whose safety is that nobody but its machine reaches it: say load_balancer: false, and its own services"
+                )
             return self
         if not self.sign_in:
             raise ValueError("sign_in is empty, which only the platform `development` may leave so: without it anybody may run anything")
@@ -106,23 +132,46 @@ class Platform(Settings):
 
     @model_validator(mode="after")
     def _enough(self) -> "Platform":
-        profile, gpus = find_profile(self.profile), sum(pool.gpu for pool in self.pools)
-        if self.profile == "local" or profile.workers * profile.gpus_per_worker > gpus:
-            raise ValueError(
-                f"profile is {self.profile}, whose training asks for {profile.workers * profile.gpus_per_worker} GPUs in pods at once, and the "
-                f"pools hold {gpus}: it would wait forever; take another of tasks/runtime/cluster.py, or `smoke`, which needs none"
-            )
-        if self.fabric and self.pod_security != "privileged":
-            raise ValueError(
-                f"fabric is {self.fabric}, which pins memory, and pod_security {self.pod_security} forbids that: say `privileged`"
-            )
+        names = [pool.name for pool in self.pools]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two pools have the same name: {', '.join(names)}")
         if self.pools[0].name != "cpu":
             raise ValueError(
                 f"the first pool is {self.pools[0].name}: it must be `cpu`, where single pods and the heads of Ray clusters run"
             )
+        if self.profile == "local":
+            raise ValueError("profile is local, which has no pods: take another of tasks/runtime/cluster.py")
+        for profile in dict.fromkeys([self.profile, "smoke"]):  # the smoke run is on every platform
+            for place in placements_of(profile).values():
+                self._check_room(profile, place)
+        if self.fabric and self.pod_security != "privileged":
+            raise ValueError(
+                f"fabric is {self.fabric}, which pins memory, and pod_security {self.pod_security} forbids that: say `privileged`"
+            )
         if self.flyte == "core" and self.s3_authentication == "accesskey":
             raise ValueError("flyte is `core`, whose chart takes keys of the object store as plain values: say `binary`, or iam with roles")
         return self
+
+    def _check_room(self, profile: str, place: Placement) -> None:
+        """Refuse a pool that a stage runs in and that is not there, or could never hold what the stage takes at once."""
+        pool = next((one for one in self.pools if one.name == place.queue), None)
+        if pool is None:
+            raise ValueError(f"pools has no {place.queue!r}, where {place.stage} runs under profile {profile}: it would wait forever")
+        if place.workers is None:
+            return
+        if pool is not self.pools[0] and not pool.heads:
+            raise ValueError(f"pool {pool.name} has no `heads`, so that no Ray cluster could ever start in it: say how many at once")
+        group, heads = place.workers, [place.pod] if pool is self.pools[0] else []
+        pods = [group] * (group.least or 1) + heads
+        for what, asked, held in (
+            ("GPUs", sum(pod.gpus for pod in pods), pool.gpu), ("cores", sum(pod.cpus for pod in pods), pool.cpu),
+            ("GiB", sum(pod.gigabytes for pod in pods), pool.gigabytes),
+        ):  # fmt: skip
+            if asked > held:
+                raise ValueError(
+                    f"profile is {profile}, whose {place.stage} takes at least {asked} {what} of pool {pool.name} at once, which holds {held}: it would "
+                    "wait forever; enlarge the pool, or take a smaller profile (tasks/runtime/cluster.py)"
+                )
 
     @computed_field
     @property

@@ -14,7 +14,7 @@ from reynard.where import refusing
 
 def plan(
     recipe: Annotated[Path, typer.Argument(help="The recipe file.")] = Path("recipes/tiny.yaml"),
-    profile: Annotated[str, typer.Option(help="Cluster profile: local, h100x8 or h100x64. Default: REYNARD_PROFILE, or local.")] = "",
+    profile: Annotated[str, typer.Option(help="Cluster profile: local, smoke, or h100xN (N H100s). Default: REYNARD_PROFILE, or local.")] = "",
     mfu: Annotated[float, typer.Option(help="Part of the GPUs' dense bfloat16 peak that training reaches; 0.40 to 0.48 is published.")] = 0.4,
     price: Annotated[float, typer.Option(help="Price of a GPU-hour.")] = 2.5,
     micro_batch_tokens: Annotated[int, typer.Option(help="Tokens that a GPU takes at once. Default: the profile's.")] = 0,

@@ -149,11 +149,14 @@ def documents(platform: Platform, provider: str) -> dict[str, JSON]:
 
 
 def write_documents(found: dict[str, JSON], folder: Path) -> None:
-    """Write documents into a folder, and print the files' names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, document in found.items():
-        (folder / name).write_text(json.dumps(document, indent=2) + "\n")
-        print(folder / name)
+    """Write documents into a folder, and print the files' names; BadInput if it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, document in found.items():
+            (folder / name).write_text(json.dumps(document, indent=2) + "\n")
+            print(folder / name)
+    except OSError as error:
+        raise BadInput(f"--policies {folder}: {error.strerror}: name a folder that can be written to") from None
 
 
 def main() -> None:

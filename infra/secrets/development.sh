@@ -41,7 +41,7 @@ put mlflow mlflow database_uri "postgresql+psycopg2://mlflow:$mlflow@$address/ml
   auth_database_uri "postgresql+psycopg2://mlflow:$mlflow@$address/mlflow_auth" admin_password "$admin" session_key "$(word)"
 put monitoring grafana user admin password "$(word)"
 put "$namespace" stage-environment MLFLOW_TRACKING_USERNAME admin MLFLOW_TRACKING_PASSWORD "$admin" \
-  AWS_ACCESS_KEY_ID "$key" AWS_SECRET_ACCESS_KEY "$secret" AWS_ENDPOINT_URL http://object-store.services.svc.cluster.local:8333
+  AWS_ACCESS_KEY_ID "$key" AWS_SECRET_ACCESS_KEY "$secret"
 for place in flyte mlflow monitoring; do
   put "$place" object-store AWS_ACCESS_KEY_ID "$key" AWS_SECRET_ACCESS_KEY "$secret"
 done

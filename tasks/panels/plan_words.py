@@ -6,7 +6,7 @@ from tasks.panels.formats import clock, compact, scientific
 
 JSON = dict[str, Any]
 DAY = 86_400
-NO_GPU = "time and money cannot be planned without a GPU profile: give --profile h100x8 or h100x64, or --tokens-per-second as measured"
+NO_GPU = "time and money cannot be planned without a GPU profile: give --profile h100x8, h100x64 or another h100xN, or --tokens-per-second as measured"
 
 
 def headline(plan: JSON) -> str:

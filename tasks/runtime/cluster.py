@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from dataclasses import dataclass
 
 from recipes.errors import BadInput
@@ -44,19 +45,26 @@ def _local() -> Profile:
     return Profile("local", workers, max(cores // workers, 1), 0, zero_stage=1, micro_batch_tokens=4096, cpu_workers=cores)
 
 
-PROFILES = {
-    "local": _local,
-    "h100x8": lambda: Profile("h100x8", 8, 12, 1, zero_stage=1, micro_batch_tokens=16384, cpu_workers=96, **H100),
-    "h100x64": lambda: Profile("h100x64", 64, 12, 1, zero_stage=1, micro_batch_tokens=16384, cpu_workers=768, **H100),  # 8 machines of 8
-    "smoke": lambda: Profile("smoke", 2, 2, 0, zero_stage=1, micro_batch_tokens=4096, cpu_workers=4),  # a cluster's smoke run: no GPU
-}
+def _smoke() -> Profile:
+    """A cluster's smoke run: every stage on small pods without GPUs."""
+    return Profile("smoke", 2, 1, 0, zero_stage=1, micro_batch_tokens=4096, cpu_workers=2)
+
+
+def _h100(gpus: int) -> Profile:
+    """So many H100s in machines of eight, with twelve cores each; data work in a pool of at most 768 cores beside them."""
+    return Profile(f"h100x{gpus}", gpus, 12, 1, zero_stage=1, micro_batch_tokens=16384, cpu_workers=min(12 * gpus, 768), **H100)
 
 
 def find_profile(name: str) -> Profile:
     """Return a profile by name; BadInput if there is none."""
-    if name not in PROFILES:
-        raise BadInput(f"cluster profile {name!r} does not exist: set REYNARD_PROFILE to one of {', '.join(PROFILES)}")
-    return PROFILES[name]()
+    if name in ("local", "smoke"):
+        return _local() if name == "local" else _smoke()
+    found = re.fullmatch(r"h100x([1-9]\d{0,4})", name)
+    if not found or int(found[1]) % 8:
+        raise BadInput(
+            f"cluster profile {name!r} does not exist: set REYNARD_PROFILE to local, smoke, or h100xN for N H100s in machines of eight (N is 8, 16, 64, ...)"
+        )
+    return _h100(int(found[1]))
 
 
 RAY_SETTINGS = {

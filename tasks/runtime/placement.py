@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from recipes.errors import BadInput
+from tasks.runtime.cluster import find_profile
 
 if TYPE_CHECKING:
     from flytekit import PodTemplate
@@ -69,7 +70,7 @@ MACHINE = {
     "shared_gigabytes": 256,
 }  # H100 x 8, less what the system keeps; Ray sees 12 cores a GPU
 DATA = Pods(32, 128, least=1, most=24, shared_gigabytes=32)
-SMALL = Pods(2, 6)  # three of them (a head, two workers) fit beside a platform on one machine of 8 cores and 32 GiB
+SMALL = Pods(1, 6)  # three of them (a head, two workers) fit beside a platform on one machine of 8 cores and 32 GiB
 
 
 def placements(machines: int) -> dict[str, Placement]:
@@ -88,18 +89,17 @@ def placements(machines: int) -> dict[str, Placement]:
     return data | trained | scored | small | proving
 
 
-MACHINES = {"h100x8": 1, "h100x64": 8, "smoke": 1}
+def placements_of(profile: str) -> dict[str, Placement]:
+    """Return the placement of every stage in a cluster profile; BadInput if there is no such profile."""
+    if profile == "smoke":
+        return {stage: shrunk(place) for stage, place in placements(1).items()}
+    return placements(find_profile(profile).workers // MACHINE["gpus"])
 
 
 def placement_of(stage: str) -> Placement | None:
-    """Return where a stage runs in the profile that REYNARD_PROFILE names; None on one machine. BadInput if it has no place."""
+    """Return where a stage runs in the profile that REYNARD_PROFILE names; None on one machine. BadInput if there is no such profile."""
     profile = os.environ.get("REYNARD_PROFILE", "local")
-    if profile == "local":
-        return None
-    if profile not in MACHINES:
-        raise BadInput(f"cluster profile {profile!r} has no pods: set REYNARD_PROFILE to one of local, {', '.join(MACHINES)}")
-    place = placements(MACHINES[profile])[stage]
-    return shrunk(place) if profile == "smoke" else place
+    return None if profile == "local" else placements_of(profile)[stage]
 
 
 def shrunk(place: Placement) -> Placement:

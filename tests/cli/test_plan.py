@@ -45,7 +45,7 @@ def test_warnings_end_with_1_only_when_strict(tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (("--profile", "h100x128"), 2, "cluster profile 'h100x128' does not exist"),
+        (("--profile", "h100x12"), 2, "cluster profile 'h100x12' does not exist"),
         (("--mfu", "40"), 2, "mfu 40 is not in (0, 1]"),
         (("--price", "-2"), 2, "price -2 is not a price"),
         (("--store", "gs://bucket"), 2, "use a local folder or s3://bucket/prefix"),

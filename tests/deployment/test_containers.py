@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.images import ENGINES, absent, build_command, find_engine, look_command, push_commands, show_steps
+from infra.images import ENGINES, absent, build_command, find_engine, is_there, look_command, push_commands, show_steps
 from recipes.errors import BadInput
 from tests.deployment.packaged import ROOT
 
@@ -109,6 +109,18 @@ def test_without_a_registry_images_are_loaded_into_kind_by_way_of_a_file_where_k
     assert calls["docker"] == [f"kind load docker-image {image} --name reynard"]
     assert calls["podman"] == [f"podman save --output a.tar {image}", load]
     assert calls["buildah"] == [f"buildah push {image} docker-archive:a.tar:{image}", load]
+
+
+def test_only_a_registry_that_knows_no_such_image_has_one_pushed(monkeypatch, tmp_path):
+    image = "registry.example.com/reynard/cuda:abc"
+    for said, there in (("manifest unknown", False), ("no such manifest: x", False), ("repository name not found", False), ("", True)):
+        (tmp_path / "docker").write_text(f'#!/bin/sh\necho "{said}" >&2; [ -z "{said}" ]\n')
+        (tmp_path / "docker").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        assert is_there("docker", image) == there, said
+    (tmp_path / "docker").write_text('#!/bin/sh\necho "unauthorized: token has expired" >&2; exit 1\n')
+    with pytest.raises(BadInput, match=f"the registry does not say whether it has {image}: unauthorized: token has expired"):
+        is_there("docker", image)
 
 
 def test_what_an_image_lacks_is_told_before_anything_is_built(monkeypatch, tmp_path, capsys):

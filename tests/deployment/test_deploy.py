@@ -19,7 +19,7 @@ from flyteidl.core.workflow_pb2 import Node, TaskNode, WorkflowTemplate
 from google.protobuf.json_format import MessageToJson
 
 from infra.packaging import Entity, deals, packages, recipes_of
-from infra.registration import activate, connect, register, run_smoke
+from infra.registration import activate, check_project, connect, reaching, register, run_smoke
 from infra.settings import Platform, read_platform
 from recipes.errors import BadInput
 from recipes.load import load_recipe
@@ -30,7 +30,7 @@ DOCKER = """#!/bin/sh
 # stands for docker and kind, since an engine needs rights that tests have not: remembers its calls, and the images that were pushed
 echo "$@" >> "$DOCKER_LOG"
 case "$1 $2" in
-  "manifest inspect") grep -q "^push $3$" "$DOCKER_LOG" ;;
+  "manifest inspect") grep -q "^push $3$" "$DOCKER_LOG" || { echo "no such manifest: $3" >&2; exit 1; } ;;
   *) exit 0 ;;
 esac
 """
@@ -235,6 +235,28 @@ def test_a_smoke_run_that_failed_is_tried_again_and_one_that_succeeded_is_not(cl
     assert "smoke execution smoke-abc-2 has succeeded before" in capsys.readouterr().out
 
 
+def test_a_flyte_that_is_not_there_or_knows_no_project_is_told_in_a_sentence(client_of, monkeypatch):
+    with FlyteServer() as server:
+        client = client_of(server)
+        with pytest.raises(BadInput, match=r"has no project 'other' \(it has reynard\): install the platform first"):
+            check_project(client, platform("development").model_copy(update={"namespace": "other-development"}))
+    monkeypatch.setenv("FLYTE_PLATFORM_URL", "localhost:1")
+    with (
+        pytest.raises(BadInput, match=r"Flyte at localhost:1 could not be asked: .*refused.* Where it is: "),
+        reaching(platform("development")),
+    ):
+        check_project(connect(platform("development")), platform("development"))
+
+
+def test_a_flyte_that_is_away_for_a_moment_does_not_end_the_wait_for_a_smoke_run(client_of, capsys):
+    with FlyteServer() as server:
+        client = client_of(server)
+        register(client, small_entities())
+        server.away = 12  # more than the client tries again by itself
+        assert run_smoke(client, small_entities()[-1], poll_seconds=0.01) == "smoke-abc-1"
+    assert capsys.readouterr().out.count("Flyte does not answer, and is asked again") >= 1
+
+
 @pytest.mark.slow
 def test_a_workflow_runs_remotely_from_its_file_without_a_deployment(checkout: Checkout):
     command = ["run", "--remote", "--project", "reynard", "--domain", "development", "--image", "r.example.com/cpu:1"]
@@ -260,8 +282,8 @@ def test_a_recipe_gets_its_launch_plan_where_workers_share_its_batches_equally()
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"profile": "h100x128"}, "cluster profile 'h100x128' does not exist"),
-        ({"pools": [{"name": "cpu", "cpu": 8, "memory": "24Gi"}]}, "profile is h100x64, whose training asks for 64 GPUs in pods at once, and the pools hold 0"),
+        ({"profile": "h100x12"}, "cluster profile 'h100x12' does not exist"),
+        ({"pools": [{"name": "cpu", "cpu": 8, "memory": "24Gi"}]}, "pools has no 'cpu-spot', where curation runs under profile h100x64"),
         ({"profile": "local"}, "profile is local"),
         ({"registry": "registry.example.com"}, "registry"),
         ({"fabric": "efa"}, "fabric is efa, which pins memory, and pod_security baseline forbids that"),

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +11,17 @@ import yaml
 from flyteidl.core.tasks_pb2 import Resources, TaskTemplate
 from google.protobuf.json_format import MessageToDict
 
+from infra.platform import charts_of, values_of
 from tasks.runtime.code import code_digest
 from tasks.runtime.placement import fabric, placement_of, placements
 from tests.deployment.packaged import CUDA_IMAGE, IMAGE, ROOT, package, rendered_rayjob
+from tests.infra.platforms import COMMIT, all_manifests, of_kind, platform
 
-CRD = ROOT.parent / "shared/data/kuberay/rayjobs-crd.yaml.gz"
+CRDS = [
+    ROOT.parent / "shared/data/kuberay/rayjobs-crd.yaml.gz",
+    Path(os.environ.get("REYNARD_CHARTS", "charts")) / "kuberay-operator/crds/ray.io_rayjobs.yaml",
+]
+CRD = next((path for path in CRDS if path.is_file()), None)
 RAY = {  # stage: (queue, GPUs of all its pods at most, whether it scales)
     "curation": ("cpu-spot", 0, True), "tokenization": ("cpu-spot", 0, True), "contamination": ("cpu-spot", 0, True),
     "training": ("h100", 64, False), "sft": ("h100", 64, False), "drill": ("h100", 64, False),
@@ -92,11 +100,35 @@ def test_a_ray_job_waits_in_its_queue_as_a_gang_or_scales_and_gives_its_machines
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CRD.exists(), reason="KubeRay's CRD is not here")
+def test_kueue_covers_whatever_a_ray_job_asks_for(packaged):
+    manifests = all_manifests("production")
+    queues = {
+        one["metadata"]["name"]: set(one["spec"]["resourceGroups"][0]["coveredResources"]) for one in of_kind(manifests, "ClusterQueue")
+    }
+    (limits,) = of_kind(manifests, "LimitRange")
+    by_default = {name for limit in limits["spec"]["limits"] for name in limit["defaultRequest"]}
+    own = platform("production")
+    (kueue,) = [chart for chart in charts_of(own) if chart.name == "kueue"]
+    configuration = yaml.safe_load(values_of(kueue, own, COMMIT)["managerConfig"]["controllerManagerConfigYaml"])
+    ignored = tuple(configuration["resources"]["excludeResourcePrefixes"])
+    adapters = set()
+    for name, template in packaged.items():
+        if stage_of(name) in RAY:
+            job = rendered_rayjob(template)
+            groups = [job["spec"]["rayClusterSpec"]["headGroupSpec"], *job["spec"]["rayClusterSpec"]["workerGroupSpecs"]]
+            asked = {key for group in groups for one in group["template"]["spec"]["containers"] for key in one["resources"]["requests"]}
+            adapters |= {key for key in asked if key.startswith(ignored)}
+            covered = queues[job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]]
+            assert {key for key in asked | by_default if not key.startswith(ignored)} <= covered, name
+    assert adapters == {"vpc.amazonaws.com/efa"}, "this profile's machines are joined by them"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CRD is None, reason="REYNARD_CHARTS names no folder with KubeRay's chart, whose schema it is (docs/deployment.md)")
 def test_every_ray_job_is_valid_for_kuberays_schema_with_nothing_unknown_in_it(packaged):
     from jsonschema import Draft7Validator
 
-    crd = yaml.safe_load(gzip.decompress(CRD.read_bytes()))
+    crd = yaml.safe_load(gzip.decompress(CRD.read_bytes()) if CRD.suffix == ".gz" else CRD.read_text())
     (version,) = [one for one in crd["spec"]["versions"] if one["name"] == "v1"]
     validator = Draft7Validator(strict(version["schema"]["openAPIV3Schema"]))
     jobs = [rendered_rayjob(template) for name, template in packaged.items() if stage_of(name) in RAY]
@@ -133,8 +165,8 @@ def strict(schema: Any) -> Any:
 def test_one_machine_has_no_pods_and_an_unknown_profile_or_fabric_is_said(monkeypatch):
     monkeypatch.setenv("REYNARD_PROFILE", "local")
     assert placement_of("training") is None
-    monkeypatch.setenv("REYNARD_PROFILE", "h100x128")
-    with pytest.raises(ValueError, match="cluster profile 'h100x128' has no pods: set REYNARD_PROFILE to one of local, h100x8, h100x64"):
+    monkeypatch.setenv("REYNARD_PROFILE", "h100x12")
+    with pytest.raises(ValueError, match="cluster profile 'h100x12' does not exist: set REYNARD_PROFILE to local, smoke, or h100xN for N"):
         placement_of("training")
     monkeypatch.setenv("REYNARD_FABRIC", "myrinet")
     with pytest.raises(ValueError, match="REYNARD_FABRIC is 'myrinet': leave it empty for Ethernet, or set it to efa or infiniband"):
@@ -144,7 +176,7 @@ def test_one_machine_has_no_pods_and_an_unknown_profile_or_fabric_is_said(monkey
 def test_pods_have_what_their_profiles_workers_ask_ray_for(monkeypatch):
     from tasks.runtime.cluster import find_profile
 
-    for profile in ("h100x8", "h100x64", "smoke"):
+    for profile in ("h100x8", "h100x64", "h100x512", "smoke"):
         monkeypatch.setenv("REYNARD_PROFILE", profile)
         asked, gang = find_profile(profile), placement_of("training").workers
         assert gang.gpus * gang.most == asked.workers * asked.gpus_per_worker

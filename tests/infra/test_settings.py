@@ -10,6 +10,10 @@ from infra.settings import filled, read_platform
 from recipes.errors import BadInput
 from tests.infra.platforms import INFRA, platform
 
+CPU = {"name": "cpu", "cpu": 64, "memory": "256Gi"}
+SPOT = {"name": "cpu-spot", "cpu": 64, "memory": "256Gi", "heads": 1}
+H100 = {"name": "h100", "cpu": 768, "memory": "8Ti", "gpu": 64, "heads": 1}
+
 
 @pytest.mark.parametrize(
     ("change", "said"),
@@ -24,6 +28,27 @@ from tests.infra.platforms import INFRA, platform
         ({"database_sslmode": "disable"}, "database_sslmode is `disable`"),
         ({"s3_authentication": "accesskey"}, "flyte is `core`"),
         ({"bukket": "b"}, "bukket"),
+        ({"storage_class": ""}, "storage_class"),
+        ({"s3_endpoint": "minio.example.com:9000"}, "s3_endpoint"),
+        ({"s3_endpoint": "http://minio:abc"}, "s3_endpoint"),
+        ({"database_cidrs": ["999.1.1.1/99"]}, "database_cidrs.0"),
+        ({"priorities": {}}, "priorities.training"),
+        ({"name": "development", "sign_in": ""}, "name is development, whose safety"),
+        ({"pools": [CPU]}, "pools has no 'cpu-spot', where curation runs under profile h100x64"),
+        ({"pools": [CPU, SPOT]}, "pools has no 'h100', where training runs"),
+        ({"pools": [CPU, SPOT, H100 | {"name": "gpus"}]}, "pools has no 'h100'"),
+        (
+            {"pools": [CPU, SPOT, H100 | {"gpu": 32}]},
+            "whose training takes at least 64 GPUs of pool h100 at once, which holds 32: it would wait forever",
+        ),
+        ({"pools": [CPU, SPOT, H100 | {"memory": "1Ti"}]}, "whose training takes at least 8000 GiB of pool h100 at once, which holds 1024"),
+        ({"pools": [CPU, SPOT, H100 | {"heads": 0}]}, "pool h100 has no `heads`"),
+        ({"pools": [CPU, SPOT, SPOT]}, "two pools have the same name"),
+        ({"pools": [CPU | {"cpu": -5}]}, "pools.0.cpu"),
+        (
+            {"pools": [CPU | {"cpu": 2}, SPOT, H100]},
+            "profile is smoke, whose training takes at least 3 cores of pool cpu at once, which holds 2",
+        ),
         ({"namespace": "reynard"}, "namespace"),
     ],
 )

@@ -322,7 +322,7 @@ def test_a_batch_that_the_profile_cannot_share_is_a_warning(tmp_path):
 @pytest.mark.parametrize(
     ("assumed", "sentence"),
     [
-        ({"profile": "h100x128"}, "cluster profile 'h100x128' does not exist: set REYNARD_PROFILE to one of local, h100x8, h100x64"),
+        ({"profile": "h100x12"}, "cluster profile 'h100x12' does not exist: set REYNARD_PROFILE to local, smoke, or h100xN for N H100s"),
         ({"mfu": 0.0}, r"mfu 0 is not in \(0, 1\]"),
         ({"mfu": 40.0}, r"mfu 40 is not in \(0, 1\]"),
         ({"mfu": float("nan")}, r"mfu nan is not in \(0, 1\]"),
