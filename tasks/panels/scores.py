@@ -127,6 +127,6 @@ def checkpoints(scored: Sequence[tuple[int, str, Manifest]]) -> str:
     return panel(
         "Checkpoints", f"{count(len(in_order))} checkpoints on the same held-out documents and the same benchmark items.",
         figure("Held-out bits per byte", line_chart(bits, "Held-out bits per byte of checkpoints", "trained tokens"), note),
-        figure("Benchmarks", line_chart(marks, "Benchmark scores of checkpoints", "trained tokens"), "In percent.") if keys else "",
+        figure("Benchmarks", line_chart(marks, "Benchmark scores of checkpoints", "trained tokens", from_zero=True), "In percent.") if keys else "",
         fold("All values", table("Checkpoints", ["checkpoint", "trained tokens", "bits per byte", *keys], rows)),
     )  # fmt: skip
