@@ -85,7 +85,7 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path: Path):
 
 
 def test_an_unknown_profile_is_named(tmp_path: Path):
-    with pytest.raises(BadInput, match=r"cluster profile 'h1000' does not exist: set REYNARD_PROFILE to one of local"):
+    with pytest.raises(BadInput, match=r"cluster profile 'h1000' does not exist: set REYNARD_PROFILE to local, smoke"):
         check_recipe(load_recipe(micro_recipe(tmp_path)), "h1000", str(tmp_path))
 
 
