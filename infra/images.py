@@ -15,9 +15,8 @@ from recipes.errors import BadInput
 ENGINES = ("docker", "podman", "buildah")
 CLUSTER = "reynard"  # kind's, as docs/deployment.md creates it
 NO_INDEX = "TORCH_INDEX is not set: set it to the address of PyTorch's index of wheels for CPUs, from which the CPU image takes torch"
-UNKNOWN = re.compile(
-    r"manifest.unknown|name.unknown|no such manifest|not found|404", re.IGNORECASE
-)  # how registries say that a tag is not there
+# How registries, and the engines that ask them, say that a tag is not there
+UNKNOWN = re.compile(r"manifest.unknown|name.unknown|no such manifest|status: 404|404 \(?not found", re.IGNORECASE)
 Command = list[str]
 
 
@@ -102,7 +101,7 @@ def show_steps(wanted: Collection[str]) -> None:
 def is_there(engine: str, image: str) -> bool:
     """Tell whether an image is in place; BadInput if the registry says neither yes nor no."""
     looked = subprocess.run(look_command(engine, image), capture_output=True, text=True)
-    if looked.returncode and not is_local(image) and not UNKNOWN.search(looked.stderr):
+    if looked.returncode and not is_local(image) and not UNKNOWN.search(looked.stderr.replace(image, "")):
         said = " ".join(looked.stderr.split())[-300:] or f"exit status {looked.returncode}"
         raise BadInput(f"the registry does not say whether it has {image}: {said}. Sign in to it, or try again")
     return not looked.returncode

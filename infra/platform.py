@@ -19,7 +19,7 @@ import yaml
 from infra import images
 from infra.commit import head
 from infra.images import image_name
-from infra.settings import FLYTE_PARTS, Platform, filled, read_platform
+from infra.settings import FLYTE_PARTS, OWN, Platform, filled, read_platform
 from recipes.errors import BadInput
 
 HERE = Path(__file__).parent
@@ -63,7 +63,7 @@ class Chart:
 
 def features(platform: Platform) -> set[str]:
     """Return what `only` may name for this platform."""
-    own = {"own-services"} if platform.database_host.endswith(".services.svc.cluster.local") else set()
+    own = {"own-services"} if platform.database_host == OWN["database_host"] else set()
     keys = {"keys"} if platform.s3_authentication == "accesskey" else set()
     verified = {"verified-database"} if platform.verifies_database else set()
     return {platform.flyte, ""} | own | keys | verified | ({"gpu"} if any(pool.gpu for pool in platform.pools) else set())
@@ -108,7 +108,7 @@ def with_plugins(values: Values, chart: str, platform: Platform) -> Values:
 
 
 def namespaces(platform: Platform) -> list[Values]:
-    """Return the namespaces as manifests."""
+    """Return the manifests that come before all charts: the namespaces, and what belongs to one from its beginning."""
     parts = (HERE / "stages/namespaces.yaml").read_text().split("\n---\n")
     return [filled(part, platform, "stages/namespaces.yaml") for part in parts]
 
@@ -150,7 +150,7 @@ def dry_run(platform: Platform, commit: str) -> None:
     wrong, count = faults(namespaces(platform)), len(namespaces(platform))
     for said in missing_tools():
         print(f"! {said}")
-    print(f"kubectl apply --server-side --filename -    # {count} namespaces")
+    print(f"kubectl apply --server-side --filename -    # {count} manifests: namespaces")
     for entry in secrets_of(platform):
         print(f"# needs the Secret {entry['namespace']}/{entry['name']} with {', '.join(entry['keys'])}: {entry['of']}")
     for chart in charts_of(platform):
@@ -168,13 +168,12 @@ def install(platform: Platform, commit: str) -> None:
     """Install the platform into the cluster that kubectl points at, or bring it to what its file says."""
     for said in missing_tools():
         raise BadInput(said)
-    watchers = [watcher_image(platform, commit)]
-    engine = images.find_engine(watchers)
-    unbuilt = images.absent(engine, watchers)
     images.run(["kubectl", "apply", "--server-side", "--filename", "-"], yaml.safe_dump_all(namespaces(platform)))
     if lacking := missing_secrets(platform):
         raise BadInput("Secrets are missing, see docs/deployment.md: " + "; ".join(lacking))
-    images.put_in_place(engine, watchers, unbuilt)
+    watchers = [watcher_image(platform, commit)]
+    engine = images.find_engine(watchers)
+    images.put_in_place(engine, watchers, images.absent(engine, watchers))
     with tempfile.TemporaryDirectory() as scratch:
         for chart in charts_of(platform):
             file = Path(scratch) / f"{chart.name}.values.yaml"
@@ -192,6 +191,8 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         platform = read_platform(asked.platform)
+        if asked.pull and not shutil.which("helm"):
+            raise BadInput(missing_tools()[0])
         if asked.pull:
             for chart in charts_of(platform):
                 if not chart.folder:

@@ -26,33 +26,33 @@ MOST_SAID = 400  # characters of a server's answer
 
 
 def connect(platform: Platform) -> "SynchronousFlyteClient":
-    """Return a client of a platform's Flyte. Who asks is in Flyte's own configuration ($FLYTECTL_CONFIG, or FLYTE_CREDENTIALS_*), where is not:
+    """Return a client of a platform's Flyte; BadInput if the credentials are not whole.
 
-    that is the platform's host, or FLYTE_PLATFORM_URL (a forwarded port).
+    Who asks is in Flyte's own configuration ($FLYTECTL_CONFIG, or FLYTE_CREDENTIALS_*), where is not: that is the platform's host, or
+    FLYTE_PLATFORM_URL (a forwarded port).
     """
     from flytekit.clients.friendly import SynchronousFlyteClient
     from flytekit.configuration import PlatformConfig
 
     told = PlatformConfig.auto()
     own_certificate = platform.name == "development" and platform.certificates == "self-signed"
-    return SynchronousFlyteClient(
-        replace(
-            told,
-            endpoint=endpoint(platform),
-            insecure_skip_verify=told.insecure_skip_verify or own_certificate,
-        )
-    )
+    asked = replace(told, endpoint=endpoint(platform), insecure_skip_verify=told.insecure_skip_verify or own_certificate)
+    try:
+        return SynchronousFlyteClient(asked)
+    except ValueError as error:
+        raise BadInput(f"nobody can sign in to Flyte with what ~/.flyte/config.yaml and FLYTE_CREDENTIALS_* say: {error}") from None
 
 
 @contextmanager
 def reaching(platform: Platform) -> Iterator[None]:
     """Turn what goes wrong between here and Flyte into BadInput: where it was asked, what came back, and where both are said."""
     import grpc
+    from flytekit.clients.auth.exceptions import AccessTokenNotFoundError, AuthenticationError
     from flytekit.exceptions.base import FlyteException
 
     try:
         yield
-    except (FlyteException, grpc.RpcError, OSError) as error:
+    except (FlyteException, AuthenticationError, AccessTokenNotFoundError, grpc.RpcError, OSError) as error:
         raise BadInput(
             f"Flyte at {endpoint(platform)} could not be asked: {answer(error)}. Where it is: the platform's host, or FLYTE_PLATFORM_URL; who asks: "
             "~/.flyte/config.yaml, or FLYTE_CREDENTIALS_*"

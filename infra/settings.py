@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 from recipes.errors import BadInput
-from tasks.runtime.placement import Placement, placements_of
+from tasks.runtime.placement import BESIDE_HEAD, Placement, placements_of
 
 PLACEHOLDER = re.compile(r"\$\{(\w*)\}")
 FLYTE_PARTS = ("flyteadmin", "flytescheduler", "datacatalog", "flytepropeller")  # those of flyte-core that read or write the object store
@@ -22,6 +22,11 @@ REGISTRY = r"^[a-z0-9][a-z0-9.:-]*(/[a-z0-9._-]+)+$"
 def _addresses(text: str) -> str:
     IPv4Network(text)
     return text
+
+
+def _with_port(address: str) -> str:
+    urlsplit(address).port  # noqa: B018  ValueError if it is out of range
+    return address
 
 
 Cidr = Annotated[str, AfterValidator(_addresses)]
@@ -57,9 +62,11 @@ class Priorities(Settings):
     smoke: int
 
 
-def is_inside(place: str) -> bool:
-    """Tell whether an address, or a host, is a service of the cluster itself."""
-    return (urlsplit(place).hostname or place).endswith(".svc.cluster.local")
+OWN = {  # what the platform brings itself: the addresses that network policies open by name
+    "s3_endpoint": "http://object-store.services.svc.cluster.local:8333", "database_host": "postgres.services.svc.cluster.local",
+    "mlflow_uri": "http://mlflow.mlflow.svc.cluster.local",
+}  # fmt: skip
+CIDRS = {"s3_endpoint": "object_store_cidrs", "database_host": "database_cidrs", "mlflow_uri": "ingress_cidrs"}
 
 
 class Platform(Settings):
@@ -87,7 +94,7 @@ class Platform(Settings):
     database_sslmode: Literal["disable", "require", "verify-ca", "verify-full"]
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{2,62}$")]
     region: str
-    s3_endpoint: Annotated[str, Field(pattern=r"^(https?://[a-z0-9.-]+(:\d{1,5})?)?$")]
+    s3_endpoint: Annotated[str, Field(pattern=r"^(https?://[a-z0-9.-]+(:\d{1,5})?)?$"), AfterValidator(_with_port)]
     s3_authentication: Literal["iam", "accesskey"]
     service_account_annotations: dict[str, str]
     object_store_cidrs: list[Cidr]
@@ -100,7 +107,7 @@ class Platform(Settings):
     @model_validator(mode="after")
     def _safe(self) -> "Platform":
         if self.name == "development":
-            if self.load_balancer or not is_inside(self.database_host):
+            if self.load_balancer or self.database_host != OWN["database_host"]:
                 raise ValueError(
                     "name is development, whose safety is that nobody but its machine reaches it: say load_balancer: false, and its own services"
                 )
@@ -119,12 +126,16 @@ class Platform(Settings):
 
     @model_validator(mode="after")
     def _reachable(self) -> "Platform":
-        places = {"object_store_cidrs": self.s3_endpoint, "database_cidrs": self.database_host, "ingress_cidrs": self.mlflow_uri}
-        for what, place in places.items():
+        for name, own in OWN.items():
+            place, what = getattr(self, name), CIDRS[name]
             given = getattr(self, what)
-            if is_inside(place) and given:
+            if place == own and given:
                 raise ValueError(f"{what} is given, and {place} lies in the cluster, where the network is opened by name: leave it empty")
-            if not is_inside(place) and not given:
+            if place != own and ".svc" in place:
+                raise ValueError(
+                    f"{name} is {place}: of services in the cluster the network is open to {own} alone; say that, or an address outside"
+                )
+            if place != own and not given:
                 raise ValueError(
                     f"{what} is empty, and {place or 'Amazon S3'} lies outside of the cluster: name its addresses as pods see them, since every other is shut"
                 )
@@ -161,13 +172,14 @@ class Platform(Settings):
             return
         if pool is not self.pools[0] and not pool.heads:
             raise ValueError(f"pool {pool.name} has no `heads`, so that no Ray cluster could ever start in it: say how many at once")
-        group, heads = place.workers, [place.pod] if pool is self.pools[0] else []
-        pods = [group] * (group.least or 1) + heads
-        for what, asked, held in (
-            ("GPUs", sum(pod.gpus for pod in pods), pool.gpu), ("cores", sum(pod.cpus for pod in pods), pool.cpu),
-            ("GiB", sum(pod.gigabytes for pod in pods), pool.gigabytes),
-        ):  # fmt: skip
-            if asked > held:
+        group, cpu, count = place.workers, self.pools[0], place.workers.least or 1
+        head = (0, place.pod.cpus + BESIDE_HEAD[0], place.pod.gigabytes + BESIDE_HEAD[1])
+        taken = (group.gpus * count, group.cpus * count, group.gigabytes * count)
+        asked_of = [(cpu, head), (pool, taken)] if pool is not cpu else [(cpu, tuple(map(sum, zip(head, taken, strict=True))))]
+        for pool, amounts in asked_of:
+            for what, asked, held in zip(("GPUs", "cores", "GiB"), amounts, (pool.gpu, pool.cpu, pool.gigabytes), strict=True):
+                if asked <= held:
+                    continue
                 raise ValueError(
                     f"profile is {profile}, whose {place.stage} takes at least {asked} {what} of pool {pool.name} at once, which holds {held}: it would "
                     "wait forever; enlarge the pool, or take a smaller profile (tasks/runtime/cluster.py)"

@@ -55,7 +55,7 @@ def run_job(
             train_to_end(job, profile, scratch, store, stop)
     done = orjson.loads(store.read(final))
     rows = merged_rows(store, job.working_folder)
-    feeder.add(rows)
+    feeder.complete(rows)
     return [FileEntry(**entry) for entry in done["files"]], rows, done["world_size"]
 
 
@@ -162,7 +162,7 @@ class Follower:
         elif now - self.heard > self.quiet:
             print(
                 f"! {self.job.stage}: no step for {clock(now - self.heard)}; its workers' logs are below /tmp/ray/session_latest/logs "
-                "on their machines, and `py-spy dump --pid` shows what one waits for",
+                "on their machines, and `kill -USR1` of one writes there where it waits",
                 flush=True,
             )
             self.quiet *= 2

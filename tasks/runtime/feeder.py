@@ -45,6 +45,12 @@ class Feeder:
                     self.anew |= known is not None
                     self.waiting[step] = row
 
+    def complete(self, rows: list[Row]) -> None:
+        """Take over all rows of a journal that is finished: from here on it is not read any more, and may be deleted."""
+        with self.lock:  # waits for a reading that has begun
+            self.all_rows = lambda: rows
+        self.add(rows)
+
     def close(self, seconds: float) -> tuple[list[Row], bool]:
         """Stop within some seconds; return the rows that MLflow is not known to hold, and whether its run has to be replaced first.
 
@@ -104,8 +110,8 @@ class Feeder:
     def _begin_anew(self, tracker: "MlflowClient") -> None:
         """Replace the run and let all rows wait for the new one; of two rows of a step, the later one counts."""
         self.open_run(tracker, True)
-        rows = self.all_rows()
         with self.lock:
+            rows = self.all_rows()
             self.anew, self.sent = False, {}
             for row in rows:
                 step = int(row["step"])

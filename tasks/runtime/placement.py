@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 CUDA_IMAGE = "{{.image.cuda}}"  # Flyte's placeholder for the image of that name; every other stage runs in the default one, without CUDA
 RETRIES = 2  # of a task as a whole; what a retry finds in the store it does not make again
 SECONDS_KEPT = 60  # of a finished Ray cluster: a job's logs are collected, and its GPUs go back
+SUBMITTER = {"cpu": "500m", "mem": "1Gi"}  # the task's own container, of which Flyte makes the pod that submits the job
+BESIDE_HEAD = (
+    1,
+    2,
+)  # cores and GiB at most of a Ray cluster's submitter and of the autoscaler that KubeRay puts beside its head (500m, 512Mi)
 IDLE_SECONDS = 120  # of a worker, until the autoscaler takes it away
 ELASTIC = "kueue.x-k8s.io/elastic-job"  # else Kueue (0.16 and newer, gate ElasticJobsViaWorkloadSlices) refuses a RayJob that scales
 HOME = "/tmp"  # the only place that a read-only container may write to, besides /dev/shm
@@ -126,9 +131,7 @@ def task_options(stage: str, light: bool = False) -> dict[str, Any]:
     labels |= {"kueue.x-k8s.io/queue-name": place.queue, "kueue.x-k8s.io/priority-class": place.priority}
     options |= {"container_image": CUDA_IMAGE} if place.workers.gpus else {}
     elastic = {"annotations": {ELASTIC: "true"}} if place.scales else {}
-    return (
-        options | elastic | {"labels": labels, "task_config": ray_cluster(place, place.workers), "requests": Resources(cpu="1", mem="2Gi")}
-    )
+    return options | elastic | {"labels": labels, "task_config": ray_cluster(place, place.workers), "requests": Resources(**SUBMITTER)}
 
 
 def ray_cluster(place: Placement, workers: Pods) -> "RayJobConfig":

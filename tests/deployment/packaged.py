@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flyteidl.admin.task_pb2 import TaskSpec
-from flyteidl.core.tasks_pb2 import TaskTemplate
+from flyteidl.core.tasks_pb2 import Resources, TaskTemplate
 from google.protobuf.json_format import MessageToDict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +34,14 @@ def package(profile: str, folder: Path, **variables: str) -> dict[str, TaskTempl
                 template = TaskSpec.FromString(data.read()).template
                 templates[template.id.name.removeprefix("tasks.").replace(".task.", ".")] = template
     return templates
+
+
+def submitter(template: TaskTemplate) -> JSON:
+    """Return the container that submits a Ray job: the task's own (flyteplugins/go/tasks/plugins/k8s/ray/ray.go, buildSubmitterPodTemplate)."""
+    own = template.container
+    requests = {{Resources.CPU: "cpu", Resources.MEMORY: "memory"}[one.name]: one.value for one in own.resources.requests}
+    environment = [{"name": pair.key, "value": pair.value} for pair in own.env]
+    return {"name": "primary", "image": own.image, "args": list(own.args), "env": environment, "resources": {"requests": requests}}
 
 
 def rendered_rayjob(template: TaskTemplate) -> JSON:
@@ -79,8 +87,6 @@ def rendered_rayjob(template: TaskTemplate) -> JSON:
         "spec": {
             "entrypoint": " ".join(own.args), "rayClusterSpec": spec, "shutdownAfterJobFinishes": custom["shutdownAfterJobFinishes"],
             "ttlSecondsAfterFinished": int(custom["ttlSecondsAfterFinished"]),
-            "submitterPodTemplate": {
-                "spec": {"containers": [{"name": "ray-job-submitter", "image": own.image}], "restartPolicy": "Never"},
-            },
+            "submitterPodTemplate": {"spec": {"containers": [submitter(template)], "restartPolicy": "Never", "serviceAccountName": "default"}},
         },
     }  # fmt: skip

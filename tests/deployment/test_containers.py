@@ -113,14 +113,20 @@ def test_without_a_registry_images_are_loaded_into_kind_by_way_of_a_file_where_k
 
 def test_only_a_registry_that_knows_no_such_image_has_one_pushed(monkeypatch, tmp_path):
     image = "registry.example.com/reynard/cuda:abc"
-    for said, there in (("manifest unknown", False), ("no such manifest: x", False), ("repository name not found", False), ("", True)):
+    for said, there in (
+        ("manifest unknown", False),
+        ("no such manifest: x", False),
+        ("name unknown: The repository does not exist", False),
+        ("", True),
+    ):
         (tmp_path / "docker").write_text(f'#!/bin/sh\necho "{said}" >&2; [ -z "{said}" ]\n')
         (tmp_path / "docker").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         assert is_there("docker", image) == there, said
-    (tmp_path / "docker").write_text('#!/bin/sh\necho "unauthorized: token has expired" >&2; exit 1\n')
-    with pytest.raises(BadInput, match=f"the registry does not say whether it has {image}: unauthorized: token has expired"):
-        is_there("docker", image)
+    for said in ("unauthorized: token has expired", "docker-credential-ecr-login: executable file not found", f"{image}404: denied"):
+        (tmp_path / "docker").write_text(f'#!/bin/sh\necho "{said}" >&2; exit 1\n')
+        with pytest.raises(BadInput, match=f"the registry does not say whether it has {image}: {said}"):
+            is_there("docker", image)
 
 
 def test_what_an_image_lacks_is_told_before_anything_is_built(monkeypatch, tmp_path, capsys):

@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 
 from infra.platform import charts_of, values_of
 from tasks.runtime.code import code_digest
-from tasks.runtime.placement import fabric, placement_of, placements
+from tasks.runtime.placement import SUBMITTER, fabric, placement_of, placements
 from tests.deployment.packaged import CUDA_IMAGE, IMAGE, ROOT, package, rendered_rayjob
 from tests.infra.platforms import COMMIT, all_manifests, of_kind, platform
 
@@ -116,7 +116,9 @@ def test_kueue_covers_whatever_a_ray_job_asks_for(packaged):
         if stage_of(name) in RAY:
             job = rendered_rayjob(template)
             groups = [job["spec"]["rayClusterSpec"]["headGroupSpec"], *job["spec"]["rayClusterSpec"]["workerGroupSpecs"]]
-            asked = {key for group in groups for one in group["template"]["spec"]["containers"] for key in one["resources"]["requests"]}
+            pods = [group["template"] for group in groups] + [job["spec"]["submitterPodTemplate"]]
+            asked = {key for pod in pods for one in pod["spec"]["containers"] for key in one["resources"]["requests"]}
+            assert pods[-1]["spec"]["containers"][0]["resources"]["requests"] == {"cpu": SUBMITTER["cpu"], "memory": SUBMITTER["mem"]}
             adapters |= {key for key in asked if key.startswith(ignored)}
             covered = queues[job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"]]
             assert {key for key in asked | by_default if not key.startswith(ignored)} <= covered, name

@@ -124,7 +124,10 @@ def test_our_values_fit_the_charts_of_others(name: str, chart: Chart):
     made = rendered(folder, values_of(chart, own, COMMIT), chart.name, chart.namespace)
     text = yaml.safe_dump_all(made)
     assert len(made) > 5 and "foobar" not in text
-    levels = {one["metadata"]["name"]: one["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] for one in namespaces(own)}
+    levels = {
+        one["metadata"]["name"]: one["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+        for one in of_kind(namespaces(own), "Namespace")
+    }
     for owner, spec in pods(made) if levels.get(chart.namespace) == "restricted" else []:
         for container in spec["containers"] + spec.get("initContainers", []):
             held = spec.get("securityContext", {}) | container["securityContext"]
@@ -132,6 +135,10 @@ def test_our_values_fit_the_charts_of_others(name: str, chart: Chart):
                 f"{owner} would not start in {chart.namespace}"
             )
             assert held["allowPrivilegeEscalation"] is False and held["capabilities"]["drop"] == ["ALL"], owner
+    for one in of_kind(made, "IngressClass"):
+        assert one["metadata"]["name"] == own.ingress_class and "ingressclass.kubernetes.io/is-default-class" not in (
+            one["metadata"].get("annotations") or {}
+        )
     if chart.name == "flyte" and name == "production":
         with_role = {one["metadata"]["name"] for one in of_kind(made, "ServiceAccount") if one["metadata"].get("annotations")}
         assert with_role == {account for _, account in own.accounts_of("flyte")}

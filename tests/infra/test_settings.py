@@ -31,6 +31,11 @@ H100 = {"name": "h100", "cpu": 768, "memory": "8Ti", "gpu": 64, "heads": 1}
         ({"storage_class": ""}, "storage_class"),
         ({"s3_endpoint": "minio.example.com:9000"}, "s3_endpoint"),
         ({"s3_endpoint": "http://minio:abc"}, "s3_endpoint"),
+        ({"s3_endpoint": "https://minio.example.com:99999"}, "s3_endpoint: Value error, Port out of range"),
+        (
+            {"s3_endpoint": "http://minio.minio.svc.cluster.local:9000"},
+            "of services in the cluster the network is open to http://object-store.services",
+        ),
         ({"database_cidrs": ["999.1.1.1/99"]}, "database_cidrs.0"),
         ({"priorities": {}}, "priorities.training"),
         ({"name": "development", "sign_in": ""}, "name is development, whose safety"),
@@ -46,8 +51,12 @@ H100 = {"name": "h100", "cpu": 768, "memory": "8Ti", "gpu": 64, "heads": 1}
         ({"pools": [CPU, SPOT, SPOT]}, "two pools have the same name"),
         ({"pools": [CPU | {"cpu": -5}]}, "pools.0.cpu"),
         (
+            {"pools": [CPU | {"cpu": 3}], "profile": "smoke"},
+            "profile is smoke, whose training takes at least 4 cores of pool cpu at once, which holds 3",
+        ),
+        (
             {"pools": [CPU | {"cpu": 2}, SPOT, H100]},
-            "profile is smoke, whose training takes at least 3 cores of pool cpu at once, which holds 2",
+            "profile is h100x64, whose curation takes at least 9 cores of pool cpu at once, which holds 2",
         ),
         ({"namespace": "reynard"}, "namespace"),
     ],

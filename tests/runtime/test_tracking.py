@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +144,29 @@ def test_steps_that_are_taken_again_after_a_restart_are_in_mlflow_once_as_the_jo
     ]
     only = children(sqlite, parent)["stage1"]  # the run that held steps 4 to 6 of the first attempt is in the trash
     assert history(sqlite, only.info.run_id) == expected(rows)
+
+
+def test_a_journal_that_is_finished_may_be_deleted_while_its_rows_are_sent_anew(sqlite, tmp_path: Path):
+    store, first, again = Store(str(tmp_path)), [row(step) for step in range(1, 7)], [row(step, 99.0 + step) for step in range(4, 10)]
+    task = begin_task(sqlite, begin(sqlite, store), store)
+    reading, left = threading.Event(), [*first[:3], *again]
+
+    def all_rows() -> list[Row]:
+        """Read as slowly as a store far away; what is deleted meanwhile is not found."""
+        reading.set()
+        found = left[:1]
+        time.sleep(0.3)
+        return found + left[1:]
+
+    feed = task.follow(all_rows)
+    feed.add(first)
+    wait_for(lambda: len(history(sqlite, task.child)) == 6)
+    feed.add(again)
+    assert reading.wait(60)
+    feed.complete([*first[:3], *again])
+    left.clear()  # the task deletes its working folder
+    task.finish("", failed=False)
+    assert history(sqlite, task.child) == expected([*first[:3], *again])
 
 
 def test_a_call_that_mlflow_carried_out_without_answering_is_not_carried_out_twice(tmp_path: Path, monkeypatch):
