@@ -134,13 +134,18 @@ def missing_secrets(platform: Platform) -> list[str]:
     return lacking
 
 
-def missing_tools() -> list[str]:
-    """Return a sentence for each tool that is not there."""
-    return [
-        f"{tool} is not installed: the platform is put in place by helm 3.14 or newer and kubectl"
-        for tool in TOOLS
-        if not shutil.which(tool)
-    ]
+def check_tool(tool: str) -> None:
+    """BadInput if a tool is not there."""
+    if shutil.which(tool) is None:
+        raise BadInput(f"{tool} is not installed: the platform is put in place by helm 3.14 or newer and kubectl")
+
+
+def pull(platform: Platform, folder: str) -> None:
+    """Unpack the charts of others into a folder, to look at; BadInput if helm is not there, or fails."""
+    check_tool("helm")
+    for chart in charts_of(platform):
+        if not chart.folder:
+            images.run(chart.pull_command(folder))
 
 
 def dry_run(platform: Platform, commit: str) -> None:
@@ -148,8 +153,11 @@ def dry_run(platform: Platform, commit: str) -> None:
     from infra.manifests import faults, rendered
 
     wrong, count = faults(namespaces(platform)), len(namespaces(platform))
-    for said in missing_tools():
-        print(f"! {said}")
+    for tool in TOOLS:
+        try:
+            check_tool(tool)
+        except BadInput as error:
+            print(f"! {error}")
     print(f"kubectl apply --server-side --filename -    # {count} manifests: namespaces")
     for entry in secrets_of(platform):
         print(f"# needs the Secret {entry['namespace']}/{entry['name']} with {', '.join(entry['keys'])}: {entry['of']}")
@@ -166,8 +174,8 @@ def dry_run(platform: Platform, commit: str) -> None:
 
 def install(platform: Platform, commit: str) -> None:
     """Install the platform into the cluster that kubectl points at, or bring it to what its file says."""
-    for said in missing_tools():
-        raise BadInput(said)
+    for tool in TOOLS:
+        check_tool(tool)
     images.run(["kubectl", "apply", "--server-side", "--filename", "-"], yaml.safe_dump_all(namespaces(platform)))
     if lacking := missing_secrets(platform):
         raise BadInput("Secrets are missing, see docs/deployment.md: " + "; ".join(lacking))
@@ -191,19 +199,13 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         platform = read_platform(asked.platform)
-        if asked.pull and not shutil.which("helm"):
-            raise BadInput(missing_tools()[0])
         if asked.pull:
-            for chart in charts_of(platform):
-                if not chart.folder:
-                    images.run(chart.pull_command(asked.pull))
-            return
-        commit = head()
-        if asked.dry_run:
-            images.show_steps([watcher_image(platform, commit)])
-            dry_run(platform, commit)
+            pull(platform, asked.pull)
+        elif asked.dry_run:
+            images.show_steps([watcher_image(platform, head())])
+            dry_run(platform, head())
         else:
-            install(platform, commit)
+            install(platform, head())
     except BadInput as error:
         sys.exit(f"error: {error}")
 

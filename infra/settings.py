@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +12,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 from recipes.errors import BadInput
-from tasks.runtime.placement import BESIDE_HEAD, Placement, placements_of
+from tasks.runtime.placement import BESIDE_HEAD, Placement, Pods, placements_of
 
 PLACEHOLDER = re.compile(r"\$\{(\w*)\}")
 FLYTE_PARTS = ("flyteadmin", "flytescheduler", "datacatalog", "flytepropeller")  # those of flyte-core that read or write the object store
@@ -49,9 +50,14 @@ class Pool(Settings):
     heads: Annotated[int, Field(ge=0)] = 0  # Ray clusters at once: their heads (8 cores, 32 GiB) and submitters run in pool `cpu`
 
     @property
-    def gigabytes(self) -> int:
-        """Its memory in GiB."""
-        return int(self.memory[:-2]) * (1024 if self.memory.endswith("Ti") else 1)
+    def room(self) -> Counter[str]:
+        """What it holds, in the units of `room`."""
+        return Counter({"GPUs": self.gpu, "cores": self.cpu, "GiB": int(self.memory[:-2]) * (1024 if self.memory.endswith("Ti") else 1)})
+
+
+def room(pods: Pods, count: int = 1) -> Counter[str]:
+    """Return what so many pods of one kind take."""
+    return Counter({"GPUs": count * pods.gpus, "cores": count * pods.cpus, "GiB": count * pods.gigabytes})
 
 
 class Priorities(Settings):
@@ -172,18 +178,15 @@ class Platform(Settings):
             return
         if pool is not self.pools[0] and not pool.heads:
             raise ValueError(f"pool {pool.name} has no `heads`, so that no Ray cluster could ever start in it: say how many at once")
-        group, cpu, count = place.workers, self.pools[0], place.workers.least or 1
-        head = (0, place.pod.cpus + BESIDE_HEAD[0], place.pod.gigabytes + BESIDE_HEAD[1])
-        taken = (group.gpus * count, group.cpus * count, group.gigabytes * count)
-        asked_of = [(cpu, head), (pool, taken)] if pool is not cpu else [(cpu, tuple(map(sum, zip(head, taken, strict=True))))]
-        for pool, amounts in asked_of:
-            for what, asked, held in zip(("GPUs", "cores", "GiB"), amounts, (pool.gpu, pool.cpu, pool.gigabytes), strict=True):
-                if asked <= held:
-                    continue
-                raise ValueError(
-                    f"profile is {profile}, whose {place.stage} takes at least {asked} {what} of pool {pool.name} at once, which holds {held}: it would "
-                    "wait forever; enlarge the pool, or take a smaller profile (tasks/runtime/cluster.py)"
-                )
+        asked = {"cpu": room(place.pod) + room(BESIDE_HEAD)}
+        asked[place.queue] = asked.get(place.queue, Counter()) + room(place.workers, place.workers.least or 1)
+        for held in self.pools:
+            for what, amount in asked.get(held.name, Counter()).items():
+                if amount > held.room[what]:
+                    raise ValueError(
+                        f"profile is {profile}, whose {place.stage} takes at least {amount} {what} of pool {held.name} at once, which holds "
+                        f"{held.room[what]}: it would wait forever; enlarge the pool, or take a smaller profile (tasks/runtime/cluster.py)"
+                    )
 
     @computed_field
     @property
@@ -211,7 +214,7 @@ class Platform(Settings):
         """Return what `${name}` may stand for in the values of others' charts: every setting that is text or a number, and a few made of them."""
         plain = {key: str(value) for key, value in self.model_dump().items() if isinstance(value, str | int)}
         return plain | {
-            "project": self.project, "domain": self.domain, "endpoint_host": self.s3_endpoint.split("://")[-1],
+            "project": self.project, "domain": self.domain,
             "endpoint_is_plain": str(self.s3_endpoint.startswith("http://")).lower(), "ingress_service": "LoadBalancer" if self.load_balancer else "ClusterIP",
             "host_ports": str(not self.load_balancer).lower(), "load_balancer_annotations": json.dumps(self.load_balancer_annotations),
             "database_options": f"sslmode={self.database_sslmode}{' sslrootcert=/etc/db/ca.pem' if self.verifies_database else ''}",

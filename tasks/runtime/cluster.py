@@ -57,8 +57,10 @@ def _h100(gpus: int) -> Profile:
 
 def find_profile(name: str) -> Profile:
     """Return a profile by name; BadInput if there is none."""
-    if name in ("local", "smoke"):
-        return _local() if name == "local" else _smoke()
+    if name == "local":
+        return _local()
+    if name == "smoke":
+        return _smoke()
     found = re.fullmatch(r"h100x([1-9]\d{0,4})", name)
     if not found or int(found[1]) % 8:
         raise BadInput(

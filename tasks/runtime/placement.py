@@ -22,10 +22,6 @@ CUDA_IMAGE = "{{.image.cuda}}"  # Flyte's placeholder for the image of that name
 RETRIES = 2  # of a task as a whole; what a retry finds in the store it does not make again
 SECONDS_KEPT = 60  # of a finished Ray cluster: a job's logs are collected, and its GPUs go back
 SUBMITTER = {"cpu": "500m", "mem": "1Gi"}  # the task's own container, of which Flyte makes the pod that submits the job
-BESIDE_HEAD = (
-    1,
-    2,
-)  # cores and GiB at most of a Ray cluster's submitter and of the autoscaler that KubeRay puts beside its head (500m, 512Mi)
 IDLE_SECONDS = 120  # of a worker, until the autoscaler takes it away
 ELASTIC = "kueue.x-k8s.io/elastic-job"  # else Kueue (0.16 and newer, gate ElasticJobsViaWorkloadSlices) refuses a RayJob that scales
 HOME = "/tmp"  # the only place that a read-only container may write to, besides /dev/shm
@@ -66,6 +62,9 @@ class Placement:
         return self.workers is not None and self.workers.most > self.workers.least
 
 
+BESIDE_HEAD = Pods(
+    1, 2
+)  # a Ray cluster's submitter and the autoscaler that KubeRay puts beside its head (500m, 512Mi), rounded up together
 LIGHT = Pods(4, 16)
 HEAD = Pods(8, 32, shared_gigabytes=8)
 MACHINE = {

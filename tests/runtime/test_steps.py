@@ -12,7 +12,7 @@ from recipes.errors import BadInput
 from tasks.artifacts.slices import read_slice, write_slices
 from tasks.artifacts.store import Store
 from tasks.runtime.isolation import Watch, run_isolated
-from tasks.runtime.steps import Item, Output, Steps, make_item
+from tasks.runtime.steps import Item, Output, Steps, make_item, read_done
 
 
 def square(store: Store, number: int, output: Output) -> dict:
@@ -40,6 +40,7 @@ def test_an_item_whose_worker_died_after_sealing_it_is_not_made_again(tmp_path: 
     store = Store(str(tmp_path))
     (done,) = Steps(store, "working", 0).run("square", square, items(3), "code")
     make_item(square, store.root, done.folder, -1)  # as Ray calls it once more; it would have been refused
+    assert read_done(store, done.folder) == done
 
 
 def test_forgotten_items_are_gone_and_kept_ones_are_not(tmp_path: Path):
